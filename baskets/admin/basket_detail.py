@@ -20,6 +20,7 @@ from baskets.admin.checkout_detail import (
     stocked,
 )
 from baskets.admin.core import display
+from baskets.admin.core.labels import flag_comment
 from baskets.admin.repairs import registry
 from baskets.admin.repairs.assignment import show_assignment
 from baskets.admin.repairs.definitions import KnownFacts, repair_links
@@ -84,13 +85,15 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
             (gettext("Saved"), False, _lines(snapshot.saved, products), "", gettext("Nothing is saved.")),
         ],
         **(_judge(request, basket, state, sessions, rows) if older is None else {}),
-        "sessions": show_sessions(request, sessions, items, holds, products, attention=attention, at=snapshot.at),
+        "sessions": show_sessions(
+            request, sessions, items, holds, products, attention=attention, at=snapshot.at, is_sandbox=snapshot.sandbox
+        ),
         "sessions_before": sessions[-1].pk if more_sessions else None,
         "attention": [
             (
                 flag,
                 display.moment(flag.created_at),
-                display.visible(flag.note),
+                display.visible(flag_comment(flag.note)),
                 repair_links(registry.ATTENTION_REPAIRS, request, flag, KnownFacts(assignee=flag.assigned_to or "")),
                 display.candidates(flag.candidates, current, is_settled=flag.settled_at is not None),
             )
@@ -135,6 +138,7 @@ def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[Ch
             extension=possible_extension(),
             latest=rows.facts_of(latest) if latest else None,
             flags=[facts_of_flag(flag, rows.facts_of(flag.session)) for flag in flags],
+            is_sandbox=snapshot.sandbox,
         )
     )
     case = flags[0].session if flags else latest if snapshot.lapsed else None

@@ -87,9 +87,11 @@ class BasketAdmin(RepairAdmin):
 
     def page_context(self, request: HttpRequest, record: Basket) -> dict[str, Any]:
         """Say what the page of a basket shows."""
+        shown = basket_page(request, record)
+        recommended = [address for address, _label in shown.get("next_steps", ())]
         return {
-            **basket_page(request, record),
-            "tools": self.tools(request, record),
+            **shown,
+            "tools": [(address, label) for address, label in self.tools(request, record) if address not in recommended],
             "copy": display.copy_button(record.user_id, gettext("user id")),
         }
 

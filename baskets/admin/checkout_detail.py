@@ -129,7 +129,13 @@ def judge_order(request: HttpRequest, session: Any) -> dict[str, Any]:
         Attention.objects.open().filter(session_id=session.pk).annotate(assigned_to=Event.objects.assignee()).order_by("-pk")
     )
     known = facts_of_session(session, items, holds, products)
-    found = order_verdict(known, at=session.at, extension=possible_extension(), flags=[facts_of_flag(flag, known) for flag in flags])
+    found = order_verdict(
+        known,
+        at=session.at,
+        extension=possible_extension(),
+        flags=[facts_of_flag(flag, known) for flag in flags],
+        is_sandbox=session.basket.partner.is_sandbox,
+    )
     step, links = found.step, []
     if step and step.of == "session":
         links = repair_links(registry.SESSION_REPAIRS, request, session, KnownFacts(has_failed_items=session.has_failed), only={step.slug})
@@ -165,6 +171,7 @@ def show_sessions(
     *,
     attention: Sequence[Attention],
     at: datetime,
+    is_sandbox: bool,
 ) -> list[SessionShown]:
     """Collect what the page of a basket shows of its sessions, from rows that it has read."""
     of_session: dict[int, list[CheckoutItem]] = defaultdict(list)
@@ -190,6 +197,7 @@ def show_sessions(
                 at=at,
                 extension=possible_extension(),
                 flags=[facts_of_flag(flag, known[session.pk]) for flag in open_flags if flag.session_id == session.pk],
+                is_sandbox=is_sandbox,
             ),
             copy=display.copy_button(session.order_no, gettext("order number")),
             status=display.badge(session.get_status_display(), TONES.get(session.status, "plain")),

@@ -1,5 +1,7 @@
 """Checkout sessions, their items, their reservations, and the attention flags for staff."""
 
+import functools
+import operator
 from typing import Any
 
 from django.contrib import admin
@@ -16,8 +18,9 @@ from baskets.admin import worklist
 from baskets.admin.checkout_detail import TONES, current_sessions, judge_order, reservation, session_facts, show_notes, stocked
 from baskets.admin.core import display, filters
 from baskets.admin.core.columns import column
+from baskets.admin.core.labels import flag_comment
 from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin, Table
-from baskets.admin.core.search import MAX_BASKETS, any_term, of_order, of_owner, search_terms
+from baskets.admin.core.search import MAX_BASKETS, any_term, of_owner, search_terms, sessions_numbered
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.definitions import KnownFacts
@@ -30,14 +33,25 @@ class OfBasket(ReadOnlyAdmin[Any]):
 
     search_fields = ("basket__user_id",)
     search_help_text = _("A whole user id or product id, or the beginning of an order number.")
+    # The field with the session of a row. An order number finds the rows of its session; where there is no such field, those of its basket.
+    session_field = ""
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term."""
         terms = search_terms(search_term)
         if not terms:
             return queryset, False
-        found = queryset.filter(basket_id__in=[pk for term in terms for pk in (*of_owner(term), *of_order(term))])
+        found = queryset.filter(functools.reduce(operator.or_, map(self._of_owner_or_order, terms)))
         return (found if found.exists() else queryset.filter(any_term(search_term, self.of_product))), False
+
+    def _of_owner_or_order(self, term: str) -> Q:
+        owned = of_owner(term)
+        if not (numbered := list(sessions_numbered(term).values_list("pk", "basket_id")[:MAX_BASKETS])):
+            return Q(basket_id__in=owned)
+        sessions, baskets = zip(*numbered, strict=True)
+        # The basket is named as well: not every table has an index of its sessions.
+        of_order = Q(basket_id__in=baskets, **({f"{self.session_field}__in": sessions} if self.session_field else {}))
+        return Q(basket_id__in=owned) | of_order
 
     def of_product(self, term: str) -> Q:
         """The condition on rows of a product, where rows have one."""
@@ -67,6 +81,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
     """Sessions, the newest first."""
 
     repairs = SESSION_REPAIRS
+    session_field = "pk"
     list_display = ("number", "of_user", "partner_name", "state", "marks", "started", "expires", "finished")
     list_select_related = ("basket__partner",)
     list_filter = (
@@ -215,6 +230,7 @@ class BasketItemAdmin(OfBasket):
 class CheckoutItemAdmin(OfBasket):
     """Items of checkout sessions."""
 
+    session_field = "session_id"
     list_display = ("product_shown", "count", "stock", "status", "ended", "order", "of_user", "partner_name")
     list_select_related = ("basket__partner", "session")
     list_filter = (
@@ -245,6 +261,7 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
     """Reservations of stock, the newest first."""
 
     repairs = RESERVATION_REPAIRS
+    session_field = "session_id"
     list_display = ("number", "product_shown", "pieces", "state", "order", "of_user", "since", "expires", "ended")
     list_select_related = ("basket__partner", "session")
     list_filter = (
@@ -293,6 +310,7 @@ class AttentionAdmin(RepairAdmin, OfBasket):
     """Attention flags: open ones, the oldest first."""
 
     repairs = ATTENTION_REPAIRS
+    session_field = "session_id"
     list_display = ("why", "order", "of_user", "partner_name", "since", "assigned_to", "settled", "settled_by")
     list_select_related = ("basket__partner", "session")
     list_filter = (
@@ -300,7 +318,7 @@ class AttentionAdmin(RepairAdmin, OfBasket):
         filters.choices(_("reason"), "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
         filters.of_partner("basket__partner"),
     )
-    shown = ("why", "reported", "order", "of_user", "partner_name", "since", "assigned_to", "settled", "settled_by", "note")
+    shown = ("why", "reported", "order", "of_user", "partner_name", "since", "assigned_to", "settled", "settled_by", "comment")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Annotate the assignee."""
@@ -336,6 +354,8 @@ class AttentionAdmin(RepairAdmin, OfBasket):
     def why(self, flag: Attention) -> str:
         """Why staff should look."""
         return flag.get_reason_display()
+
+    comment = column(_("note"), "note", lambda stored: display.visible(flag_comment(stored)))
 
     @admin.display(description=_("reported as"))
     def reported(self, flag: Attention) -> SafeString | str:

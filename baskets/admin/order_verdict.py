@@ -7,15 +7,23 @@ from datetime import datetime, timedelta
 from django.utils.translation import gettext
 
 from baskets.admin.core.late_stock import pieces
-from baskets.admin.verdict import BasketFacts, FlagFacts, SessionFacts, State, Status, Verdict, ago, unpaid, verdict
+from baskets.admin.verdict import BasketFacts, FlagFacts, SessionFacts, State, Status, Verdict, ago, in_sandbox, unpaid, verdict
 
 
-def order_verdict(session: SessionFacts, *, at: datetime, extension: timedelta, flags: Sequence[FlagFacts] = ()) -> Verdict:
+def order_verdict(
+    session: SessionFacts, *, at: datetime, extension: timedelta, flags: Sequence[FlagFacts] = (), is_sandbox: bool = False
+) -> Verdict:
     """Judge a checkout: by its open flags, else by its state.
 
     :param extension: as in `BasketFacts`.
     :param flags: its open flags, the latest first.
+    :param is_sandbox: whether its partner is a sandbox.
     """
+    found = _order_verdict(session, at=at, extension=extension, flags=flags)
+    return in_sandbox(found) if is_sandbox else found
+
+
+def _order_verdict(session: SessionFacts, *, at: datetime, extension: timedelta, flags: Sequence[FlagFacts]) -> Verdict:
     is_sold = session.status == Status.ORDERED and not session.test_mode and not session.reversed_at
     if flags or session.status == Status.ACTIVE or is_sold:
         # The page names the order already.

@@ -164,7 +164,7 @@ def _advice(typed: str) -> list[str]:
     """Say why a search may have found nothing, and what to try."""
     advice = []
     letters = order_number_in(typed).replace("-", "")
-    if any(map(str.isdigit, typed)) and letters and len(letters) != NUMBER_LENGTH:
+    if "@" not in typed and any(map(str.isdigit, typed)) and letters and len(letters) != NUMBER_LENGTH:
         advice.append(
             gettext("An order number has %(right)s letters and digits; this has %(number)s.")
             % {"right": NUMBER_LENGTH, "number": len(letters)}

@@ -4,7 +4,7 @@ Pure: facts in, sentences out. `basket_detail` reads the facts, and offers the s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -109,6 +109,7 @@ class BasketFacts:
     :param extension: by how much staff can extend a hold, from now.
     :param latest: the active session, else the one that was started last.
     :param flags: the open flags, the latest first.
+    :param is_sandbox: whether its partner is a sandbox.
     """
 
     at: datetime
@@ -119,6 +120,7 @@ class BasketFacts:
     extension: timedelta = timedelta()
     latest: SessionFacts | None = None
     flags: Sequence[FlagFacts] = ()
+    is_sandbox: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +151,16 @@ class Verdict:
 
 def verdict(facts: BasketFacts) -> Verdict:
     """Judge a basket, what is most urgent first: a refused order, missing pieces, an active checkout, then the past."""
+    found = _verdict(facts)
+    return in_sandbox(found) if facts.is_sandbox else found
+
+
+def in_sandbox(found: Verdict) -> Verdict:
+    """Begin with the fact that nothing of it is real."""
+    return replace(found, text=_join(gettext("Sandbox: nothing was sold."), found.text))
+
+
+def _verdict(facts: BasketFacts) -> Verdict:
     refused = [flag for flag in facts.flags if flag.reason != Reason.SHORT]
     if refused:
         found = _refused(refused[0])
@@ -329,7 +341,7 @@ def unpaid(session: SessionFacts, text: str) -> Verdict:
     if stock.missing:
         advice = gettext("If the customer has paid, order late with %(pieces)s short, or refund.") % {"pieces": pieces(stock.missing)}
     else:
-        advice = gettext("If the customer has paid, order late.")
+        advice = gettext("If the payment is real, press Order late.")
     return Verdict(tone="plain", text=f"{text} {stock} {advice}", step=_order_late(session))
 
 

@@ -25,6 +25,15 @@ NOT_MIGRATED_SQLSTATES = {"42P01", "42703"}  # undefined_table, undefined_column
 DENIED_SQLSTATES = {"42501"}  # insufficient_privilege: the message of the server says which privilege is missing.
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> counted(1, "basket"), counted(0, "basket")
+    ('1 basket', '0 baskets')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class ServiceCommand(BaseCommand):
     """A command without tracebacks. Exit codes: 0 done, 1 failed or found something, 2 wrong usage.
 

@@ -14,9 +14,10 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import supply
 from baskets.domain.support import basket_repairs
-from baskets.models import Attention, Basket, CheckoutSession, Event
+from baskets.models import Attention, Basket, CheckoutSession, Event, Partner
 from tests.admin.conftest import Shop
 from tests.admin.repairs.repair_states import ordered, sold_out_since
+from tests.factories import PartnerFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +78,7 @@ def test_a_paid_checkout_is_ordered_in_two_clicks(shop: Shop, repairer: Client) 
     assert 'class="changed"' in shown
     assert "accept_short" in shown
     assert 'type="checkbox"' not in shown
+    assert "If you change a value here" not in shown
     form = fields(repairer, address) | {"reason": "payment found"}
     assert repairer.post(address, form).status_code == 302
     assert CheckoutSession.objects.get(pk=session.pk).status == "ORDERED"
@@ -101,6 +103,7 @@ def test_a_late_order_without_stock_is_shown_short_before_a_reason_and_needs_con
     shown = body_of(repairer, address)
     assert sentence in shown
     assert label in shown
+    assert "If you change a value here" in shown
     assert f'{3 - left} \N{MULTIPLICATION SIGN} <bdi class="given">lamp</bdi>: short' in shown
     form = fields(repairer, address) | {"reason": "payment found"}
     before = stored_rows()
@@ -156,6 +159,15 @@ def test_an_order_says_what_was_bought(shop: Shop, viewer: Client) -> None:
     body = body_of(viewer, basket_url(ordered(shop)))
     assert verdict_of(body).startswith("The customer bought 3 pieces")
     assert "needs attention" not in body
+
+
+def test_an_order_of_a_sandbox_does_not_look_real(shop: Shop, viewer: Client) -> None:
+    session = ordered(shop)
+    Partner.objects.filter(pk=shop.partner.pk).update(sandbox_of=PartnerFactory(name="live"))
+    for address in (basket_url(session), reverse("admin:baskets_checkoutsession_change", args=[session.pk])):
+        sentences = re.findall(r'class="verdict[^>]*>(?:\s*<p>)?(.*?)</p>', body_of(viewer, address))
+        assert sentences
+        assert all(text.startswith("Sandbox: nothing was sold. The customer bought") for text in sentences), sentences
 
 
 def test_an_older_page_of_sessions_has_no_verdict(shop: Shop, viewer: Client) -> None:

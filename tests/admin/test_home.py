@@ -23,10 +23,10 @@ from baskets.domain.events import activity, refused_calls, webhook_endpoints
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs
-from baskets.models import ActivityState, Attention, Basket, WebhookEndpoint
+from baskets.models import ActivityState, Attention, Basket, Partner, WebhookEndpoint
 from tests.admin.conftest import Shop
 from tests.admin.repairs.repair_states import broken
-from tests.factories import TESTER
+from tests.factories import TESTER, PartnerFactory
 from tests.time_travel import age_all_rows
 
 pytestmark = pytest.mark.django_db
@@ -105,6 +105,18 @@ def test_every_kind_of_work_is_on_it_and_leads_to_its_list(flagged: Shop, viewer
         assert viewer.get(address).status_code == 200
     assert '<span class="badge badge-bad">late</span>' in body
     assert '<span class="badge badge-bad">1 broken</span>' in body
+
+
+def test_lapsed_checkouts_of_sandboxes_are_not_counted(shop: Shop, viewer: Client) -> None:
+    shop.product("lamp", 9)
+    buyer = shop.buyer("tom")
+    buyer.place("lamp", 1)
+    buyer.start()
+    buyer.wait(hours=1)
+    assert "Lapsed checkouts, not yet swept" in work_in(body_of(viewer))
+    live = PartnerFactory(name="live")
+    Partner.objects.filter(pk=shop.partner.pk).update(sandbox_of=live)
+    assert work_in(body_of(viewer)) == {}
 
 
 def test_without_work_it_states_so(shop: Shop, viewer: Client) -> None:

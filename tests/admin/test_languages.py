@@ -18,13 +18,18 @@ from django.urls import reverse
 from django.utils import translation
 from django.utils.translation.template import templatize
 
-from baskets.admin.core.labels import call_reason
+from baskets.admin.core.labels import call_reason, flag_comment, value_name
 from baskets.admin.core.languages import load_catalogs
 from baskets.admin.core.refusals import translated
 from baskets.admin.repairs.forms import RepairForm
+from baskets.domain.access import api_keys
+from baskets.domain.actors import ActorKind
+from baskets.domain.checkout import attention
 from baskets.domain.wording import sentence
-from baskets.models import Basket, CheckoutSession, Event, Partner, Product
+from baskets.models import Attention, Basket, CheckoutSession, Event, Partner, Product
+from baskets.models.basket_snapshot import read_basket
 from tests.admin.conftest import Shop, token
+from tests.factories import TESTER
 
 GERMAN = {"headers": {"accept-language": "de-DE,de;q=0.9,en;q=0.5"}}
 PLURAL = (1, 2)
@@ -148,6 +153,35 @@ def test_pages_in_german_have_no_english_text_of_the_sources(full_shop: Shop, ro
 
 
 @pytest.mark.django_db
+def test_what_the_service_records_of_a_flag_is_in_the_language_of_the_page(full_shop: Shop, root: Client) -> None:
+    flag = Attention.objects.open().latest("pk")
+    key, _ = api_keys.issue_api_key(partner_name=full_shop.partner.name, actor=TESTER)
+    Event.objects.filter(basket_id=flag.basket_id, actor_kind=ActorKind.KEY).update(actor=key.prefix)
+    attention.resolve(snapshot=read_basket(flag.basket_id), cause=attention.Cause.ORDERED, actor=attention.MERGER)
+    address = reverse("admin:baskets_basket_change", args=[flag.basket_id])
+    german, english = (re.sub(r"</?bdi[^>]*>", "", root.get(address, **extra).content.decode()) for extra in (GERMAN, {}))
+    assert "Der Kaufvorgang wurde bestellt." in german
+    assert "The checkout was ordered." in english
+    assert f"<b>Gründe</b> {translated_reason(flag)}" in german
+    assert f"<b>reasons</b> {flag.get_reason_display()}" in english
+    assert "<b>Ursache</b> bestellt" in german
+    assert 'Backend</a> <span class="quiet">Schlüssel ' in german
+    assert flag.reason not in german + english
+    flag_page = reverse("admin:baskets_attention_change", args=[flag.pk])
+    assert "Der Kaufvorgang wurde bestellt." in root.get(flag_page, **GERMAN).content.decode()
+    with translation.override("de"):
+        merged = attention.COMMENTS[attention.Cause.MERGED] % {"number": attention.MAX_OPEN}
+        assert flag_comment(merged) == "Dieser Warenkorb hat 20 spätere offene Klärungsfälle."
+        assert flag_comment("paid at the desk") == "paid at the desk"
+        names = [value_name(name) for name in ("cart", "saved", "short", "candidates", "source", "second_factor")]
+    assert names == ["Kaufliste", "Merkliste", "ungedeckt", "mögliche Kaufvorgänge", "Herkunft", "zweiter Faktor"]
+
+
+def translated_reason(flag: Attention) -> str:
+    with translation.override("de"):
+        return str(flag.get_reason_display())
+
+
 def test_language_is_chosen_by_cookie_then_browser_then_english(root: Client) -> None:
     assert '<html lang="en"' in root.get("/admin/").content.decode()
     assert '<html lang="de"' in root.get("/admin/", **GERMAN).content.decode()

@@ -1,5 +1,7 @@
 """The search of each list: by user, product, partner, key and order number, however it is typed."""
 
+import re
+
 import pytest
 from django.test import Client
 
@@ -59,6 +61,20 @@ def test_every_search_finds_an_order_number_however_it_is_typed(full_shop: Shop,
     CheckoutSession.objects.filter(basket_id=basket_id).update(order_no=ORDER_NO)
     for model in ("basket", "checkoutsession", "checkoutitem", "stockreservation", "attention", "event"):
         assert users_in(search(viewer, model, term)) == {"ben"}, model
+
+
+@pytest.mark.parametrize(("term", "found"), [(ORDER_NO, 1), ("m0r1-7hb9-10qy", 2), ("ben", 3)])
+def test_an_order_number_finds_the_rows_of_its_checkout_alone(full_shop: Shop, viewer: Client, term: str, found: int) -> None:
+    ben = full_shop.buyer("ben")
+    CheckoutSession.objects.filter(basket_id=ben.owner.basket_id).update(order_no=ORDER_NO)
+    for number in ("M0R1-7HB9-10QY-0000", "ZZZZ-0000-0000-0000"):
+        ben.place("lamp")
+        session = ben.start().session
+        ben.finish(False)
+        CheckoutSession.objects.filter(pk=session.pk).update(order_no=number)
+    for model in ("checkoutsession", "checkoutitem", "stockreservation"):
+        listed = re.findall(r"[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}", search(viewer, model, term).partition('id="result_list"')[2])
+        assert len(set(listed)) == found, model
 
 
 @pytest.mark.parametrize("term", ["#", ".", "\u2013", "order", "order #", "order M0R2", "M0R17HB910QYQWYPP", "0R17HB910QYQWYP"])

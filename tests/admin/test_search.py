@@ -186,6 +186,7 @@ def test_typed_text_is_text_and_nothing_else(viewer: Client, shop: Shop) -> None
 def test_advice_counts_the_characters_of_an_order_number(viewer: Client, full_shop: Shop) -> None:
     assert "An order number has 16 letters and digits; this has 15." in found(viewer, "m0r1 7hb9 10qy qwy")
     assert "An order number has" not in found(viewer, "missing")
+    assert "An order number has" not in found(viewer, "zoe8@example.com")
     assert "No order has this number" in found(viewer, "m0r1 7hb9 10qy qwyq")
 
 

@@ -131,7 +131,7 @@ def test_missing_pieces_are_counted_and_further_flags_named() -> None:
         (replace(ACTIVE, lines=[line(None, stocked=None)]), "has products that need no stock for 9 min more", None, "busy"),
         (replace(ACTIVE, lines=[line(), line(5, stocked=-2, is_released=True)]), "3 pieces on hold", None, "busy"),
         (EXPIRED, "The last checkout expired 4 min ago without an order", "order-late", "plain"),
-        (ABORTED, "If the customer has paid, order late.", "order-late", "plain"),
+        (ABORTED, "All 3 pieces are available. If the payment is real, press Order late.", "order-late", "plain"),
         (replace(ABORTED, lines=[line(1)]), "order late with 2 pieces short, or refund.", "order-late", "plain"),
         (ORDERED, "The customer bought 3 pieces for 29.00 EUR 3 min ago. Nothing needs to be done.", None, "good"),
         (replace(ORDERED, order_no="A-B"), "3 min ago. This is order A-B. Nothing needs to be done.", None, "good"),
@@ -176,6 +176,16 @@ def test_each_checkout_has_a_sentence_that_does_not_take_it_for_the_last(session
     found = order_verdict(session, at=NOW, extension=timedelta(minutes=5))
     assert found.text.startswith(sentence) or found.text.endswith(sentence)
     assert (found.step.slug if found.step else None) == step
+
+
+@pytest.mark.parametrize("session", [None, *SESSIONS])
+def test_the_sentence_of_a_sandbox_begins_with_what_it_is(session: SessionFacts | None) -> None:
+    real = facts(session)
+    found = verdict(replace(real, is_sandbox=True))
+    assert found == replace(verdict(real), text=f"Sandbox: nothing was sold. {verdict(real).text}")
+    if session:
+        found, real_one = (order_verdict(session, at=NOW, extension=timedelta(), is_sandbox=is_sandbox) for is_sandbox in (True, False))
+        assert found == replace(real_one, text=f"Sandbox: nothing was sold. {real_one.text}")
 
 
 def test_an_open_flag_of_a_checkout_is_its_sentence() -> None:

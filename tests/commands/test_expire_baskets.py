@@ -53,7 +53,7 @@ def statuses() -> list[str]:
 
 def test_what_is_past_its_time_is_expired_and_a_second_run_finds_nothing(run: Run, users: list[User]) -> None:
     done = run("expire_baskets")
-    assert (done.code, done.out, done.err) == (0, "Expired 3 checkouts and 1 baskets.\n", "")
+    assert (done.code, done.out, done.err) == (0, "Expired 3 checkouts and 1 basket.\n", "")
     assert (statuses(), available("shirt")) == (["EXPIRED"] * 3, (10, 0))
     assert users[3].basket() is None
     first = ActivityState.objects.get().swept_at
@@ -71,7 +71,7 @@ def test_what_is_past_its_time_is_expired_and_a_second_run_finds_nothing(run: Ru
 @pytest.mark.usefixtures("users")
 def test_a_rehearsal_counts_and_changes_nothing(run: Run, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
     before = stored_rows()
-    assert run("expire_baskets", "--dry-run").out == "Would expire 3 checkouts and 1 baskets.\n"
+    assert run("expire_baskets", "--dry-run").out == "Would expire 3 checkouts and 1 basket.\n"
     assert stored_rows() == before
 
 
@@ -88,7 +88,7 @@ def test_sigterm_finishes_current_batch(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(expiry, "sweep_sessions", stopped_in_the_first_batch)
     handler = signal.getsignal(signal_number)
     done = run("expire_baskets")
-    assert (done.code, done.out) == (1, "Expired 1 checkouts and 0 baskets.\n")
+    assert (done.code, done.out) == (1, "Expired 1 checkout and 0 baskets.\n")
     assert done.err == "CommandError: Stopped on request after a whole batch; the next run does the rest.\n"
     assert signal.getsignal(signal_number) == handler
     assert statuses() == ["ACTIVE", "ACTIVE", "EXPIRED"]
@@ -101,7 +101,7 @@ def test_sigterm_finishes_current_batch(run: Run, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("users")
 def test_small_batches_reach_everything(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
-    assert run("expire_baskets").out == "Expired 3 checkouts and 1 baskets.\n"
+    assert run("expire_baskets").out == "Expired 3 checkouts and 1 basket.\n"
     assert Basket.objects.filter(hidden_at__isnull=False).count() == 1
 
 
@@ -120,7 +120,7 @@ def test_workers_share_a_backlog_on_connections_of_their_own(run: Run, monkeypat
         return sweep(**arguments)
 
     monkeypatch.setattr(expiry, "sweep_sessions", together)
-    assert run("expire_baskets").out == "Expired 3 checkouts and 1 baskets.\n"
+    assert run("expire_baskets").out == "Expired 3 checkouts and 1 basket.\n"
     assert len(backends) == 2
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [list(backends)])
@@ -156,7 +156,7 @@ def test_a_role_with_one_connection_sweeps_alone(
     monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
     with separate_role(owner, monkeypatch, options="CONNECTION LIMIT 1"):
         done = run("expire_baskets")
-    assert (done.code, done.out) == (0, "Expired 3 checkouts and 1 baskets.\n")
+    assert (done.code, done.out) == (0, "Expired 3 checkouts and 1 basket.\n")
     refused = log.lines("sweep_worker_refused")
     assert len(refused) == 2  # Once for the checkouts, once for the baskets.
     assert all("too many connections for role" in line["problem"] for line in refused)

@@ -209,7 +209,7 @@ def actor(event: Any, *, partner: str) -> SafeString:
     if event.key_pk is None:
         return format_html(gettext("key {}"), visible(event.actor, limit=60))
     who = format_html("{}, {}", visible(partner), KEY_KINDS[event.key_kind])
-    return format_html('{} <span class="quiet">key {}</span>', page("apikey", event.key_pk, who), event.actor)
+    return format_html('{} <span class="quiet">{}</span>', page("apikey", event.key_pk, who), format_html(gettext("key {}"), event.actor))
 
 
 def actor_name(name: str) -> SafeString:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core.languages import Text
 from baskets.domain.actors import ActorKind
+from baskets.domain.checkout.attention import COMMENTS, MAX_OPEN, Cause
 from baskets.models import ApiKey, Attention, BasketItem, Event, Partner
 
 # Names of values of events.
@@ -19,6 +21,12 @@ VALUE_NAMES = {
     "list": _("list"),
     "count": _("count"),
     "items": _("items"),
+    "cart": _("cart"),
+    "saved": _("saved"),
+    "short": _("short"),
+    "candidates": _("possible checkouts"),
+    "source": _("source"),
+    "second_factor": _("second factor"),
     "released": _("released"),
     "reason": _("reason"),
     "reasons": _("reasons"),
@@ -112,6 +120,13 @@ CALL_REASONS = {
     "webhooks_full": _("Too many webhooks"),
     "wrong_cell": _("Wrong cell"),
 }
+# Why flags were resolved.
+CAUSES = {
+    Cause.ORDERED.value: _("ordered"),
+    Cause.REVERSED.value: _("reversed"),
+    Cause.MERGED.value: _("merged"),
+    Cause.STAFF.value: _("staff"),
+}
 LATE_ORDERS = dict(Partner.LateOrders.choices)
 LISTS = dict(BasketItem.List.choices)
 # Commands and other parts of the service, by the name that they record.
@@ -144,6 +159,12 @@ def call_reason(reason: str) -> str:
     return str(CALL_REASONS.get(reason, "")) or reason.replace("_", " ").capitalize()
 
 
+def flag_comment(stored: str) -> str:
+    """Translate the comment of a flag that the service has resolved. That of staff stays unchanged."""
+    number = {"number": MAX_OPEN}
+    return next((gettext(text) % number for text in COMMENTS.values() if text % number == stored), stored)
+
+
 def value_text(name: str, stored: Any) -> Any:
     """Write a stored value in words if it is a code or a setting."""
     if name in SETTINGS:
@@ -152,7 +173,16 @@ def value_text(name: str, stored: Any) -> Any:
         return stored.replace("_", " ")
     if isinstance(stored, list) and name == "kinds":
         return [str(EVENT_KINDS.get(kind, kind)) for kind in stored]
-    words = {"reason": REASONS, "matter": REASONS | FLAGS, "basket": BASKETS, "list": LISTS, "late_orders": LATE_ORDERS}.get(name, {})
+    if isinstance(stored, list) and name == "reasons":
+        return [str(REASONS.get(reason, reason)) for reason in stored]
+    words = {
+        "reason": REASONS,
+        "matter": REASONS | FLAGS,
+        "basket": BASKETS,
+        "list": LISTS,
+        "late_orders": LATE_ORDERS,
+        "cause": CAUSES,
+    }.get(name, {})
     return str(words[stored]) if isinstance(stored, str) and stored in words else stored
 
 

@@ -37,7 +37,7 @@ class ReasonForm(forms.Form):
         if not (reasons := self.offered_reasons()):
             del self.fields["preset"]
             return
-        self.fields["preset"].choices = [("", gettext("In these words:")), *((reason, reason) for reason in reasons)]  # type: ignore[attr-defined]
+        self.fields["preset"].choices = [("", gettext("Other:")), *((reason, reason) for reason in reasons)]  # type: ignore[attr-defined]
         self.fields["reason"].required = False
         self.fields["reason"].label = gettext("Details")
 

@@ -113,11 +113,13 @@ def _owned(partner_ids: Iterable[int], user_id: str) -> list[UUID]:
 
 def of_order(term: str) -> list[UUID]:
     """The baskets of the order numbers that begin like this, however the number is typed."""
+    return list(sessions_numbered(term).values_list("basket_id", flat=True)[:MAX_BASKETS])
+
+
+def sessions_numbered(term: str) -> "QuerySet[CheckoutSession]":
+    """The sessions whose order number begins like this, however the number is typed."""
     number = parse_order_search(term)
-    if not number:
-        return []
-    sessions = CheckoutSession.objects.filter(order_no__startswith=number)
-    return list(sessions.values_list("basket_id", flat=True)[:MAX_BASKETS])
+    return CheckoutSession.objects.filter(order_no__startswith=number) if number else CheckoutSession.objects.none()
 
 
 def order_number_in(term: str) -> str:

@@ -23,6 +23,7 @@ CROSS JOIN (SELECT max(settled_id) AS settled_id FROM baskets_feedstate) feed
 CROSS JOIN (
     SELECT count(*) AS sessions, min(expires_at) AS oldest FROM (
         SELECT expires_at FROM baskets_checkoutsession WHERE status = 'ACTIVE' AND expires_at <= statement_timestamp()
+          AND partner_id NOT IN (SELECT id FROM baskets_partner WHERE sandbox_of_id IS NOT NULL)
         ORDER BY expires_at LIMIT {MAX_COUNTED}
     ) s
 ) lapsed
@@ -35,7 +36,8 @@ class Moment:
     """The state of the service at one moment.
 
     :param active: active checkouts, as far as events are counted.
-    :param lapsed: lapsed checkouts that no sweep has expired yet, `MAX_COUNTED` at most; `oldest_lapsed` is the end of the first hold.
+    :param lapsed: lapsed checkouts that no sweep has expired yet, without those of sandboxes, `MAX_COUNTED` at most; `oldest_lapsed` is
+        the end of the first hold.
     :param unplaced: the time of the oldest event without a position in the feed.
     :param uncounted: the time of the oldest event of the feed that is not counted.
     """

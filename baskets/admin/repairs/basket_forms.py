@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets import conf
 from baskets.admin.core import display
-from baskets.admin.repairs.forms import RepairForm
+from baskets.admin.repairs.forms import RepairForm, WrittenReasonForm
 from baskets.db.errors import read_with_reconnect
 from baskets.domain.support import erasure
 from baskets.models import Basket, Product
@@ -81,12 +81,8 @@ class NewItemForm(RepairForm):
         raise ValidationError(gettext("No listed product has this id. It may be: %(products)s") % {"products": ", ".join(shown)})
 
 
-class NoteForm(RepairForm):
+class NoteForm(WrittenReasonForm):
     """The text of a note."""
-
-    def offer_reasons(self) -> None:
-        """Offer no reasons: the note is the text."""
-        del self.fields["preset"]
 
     def prepare(self, record: Basket) -> None:
         """Name the text, and say who reads it."""

@@ -44,6 +44,11 @@ class RepairForm(ReasonForm):
         return bool(self.fields.keys() - RepairForm.base_fields.keys())
 
     @property
+    def shows_details(self) -> bool:
+        """Return whether staff see any of these fields."""
+        return any(not field.is_hidden for field in self if field.name not in RepairForm.base_fields)
+
+    @property
     def default_details(self) -> dict[str, Any] | None:
         """The details to preview before staff have entered any; None where the form has details without a default."""
         return None if self.has_details else {}
@@ -69,13 +74,21 @@ def fingerprint(details: dict[str, Any]) -> str:
     return json.dumps(details, sort_keys=True, default=str)
 
 
-class AssignmentForm(RepairForm):
+class WrittenReasonForm(RepairForm):
+    """A reason in the words of staff alone: those that the operator has set are about payments and orders."""
+
+    def offer_reasons(self) -> None:
+        """Offer no reasons."""
+        del self.fields["preset"]
+
+
+class AssignmentForm(WrittenReasonForm):
     """An optional comment: an assignment changes nothing but who works on a case."""
 
     is_reason_optional = True
 
     def offer_reasons(self) -> None:
         """Offer no reasons: an assignment needs none."""
-        del self.fields["preset"]
+        super().offer_reasons()
         self.fields["reason"].required = False
         self.fields["reason"].label = gettext("Comment")

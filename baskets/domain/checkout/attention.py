@@ -9,6 +9,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from baskets.db.pipeline import PendingResult, execute
 from baskets.db.statements import Statement
@@ -38,10 +39,11 @@ class Cause(StrEnum):
     STAFF = "staff"
 
 
+# Stored in the language of the sources.
 COMMENTS = {
-    Cause.ORDERED: "The checkout was ordered.",
-    Cause.REVERSED: "The order was reversed.",
-    Cause.MERGED: f"This basket has {MAX_OPEN} later open flags.",
+    Cause.ORDERED: gettext_noop("The checkout was ordered."),
+    Cause.REVERSED: gettext_noop("The order was reversed."),
+    Cause.MERGED: gettext_noop("This basket has %(number)s later open flags."),
 }
 
 # Once per session and reason: an existing flag is left alone, and no event is written. Nothing is written either if the
@@ -194,7 +196,7 @@ def resolve(
             "reasons": [str(reason) for reason in reasons],
             "keep": keep,
             "at": snapshot.at,
-            "note": comment or COMMENTS[cause],
+            "note": comment or COMMENTS[cause] % {"number": MAX_OPEN},
             "merged": cause is Cause.MERGED,
             "cause": cause.value,
             "actor_kind": actor.kind,

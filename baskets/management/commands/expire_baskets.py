@@ -16,7 +16,7 @@ from baskets.domain.access import rate_limits
 from baskets.domain.checkout import expiry
 from baskets.domain.events import activity
 from baskets.management.arguments import bounded_int
-from baskets.management.base import ServiceCommand
+from baskets.management.base import ServiceCommand, counted
 from baskets.management.progress import progress
 from baskets.management.shutdown import graceful_shutdown
 
@@ -70,7 +70,7 @@ class Command(ServiceCommand):
         verb = "Would expire" if dry_run else "Expired"
         in_use = sessions.left + baskets.left
         self.print_result(
-            text=f"{verb} {sessions.expired} checkouts and {baskets.expired} baskets"
+            text=f"{verb} {counted(sessions.expired, 'checkout')} and {counted(baskets.expired, 'basket')}"
             + (f"; left {in_use} in use for the next run." if in_use else "."),
             checkouts_expired=sessions.expired,
             baskets_expired=baskets.expired,

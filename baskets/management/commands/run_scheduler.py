@@ -19,7 +19,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from baskets.db.errors import Fault, fault_of
 from baskets.domain.maintenance import schedule
 from baskets.management.arguments import bounded_int
-from baskets.management.base import ServiceCommand, describe_database_error
+from baskets.management.base import ServiceCommand, counted, describe_database_error
 from baskets.management.commands.expire_baskets import run_sweeps
 from baskets.management.commands.purge_history import DEFAULT_DAYS, MAX_DAYS
 from baskets.management.shutdown import graceful_shutdown
@@ -134,7 +134,7 @@ class Command(ServiceCommand):
                 _pause(sweep_seconds, stop)
             work.stop()
         self.print_result(
-            text=f"Expired {checkouts} checkouts and {baskets} baskets.",
+            text=f"Expired {counted(checkouts, 'checkout')} and {counted(baskets, 'basket')}.",
             checkouts_expired=checkouts,
             baskets_expired=baskets,
             failed_commands=work.failed,
