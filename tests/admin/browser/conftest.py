@@ -68,6 +68,14 @@ def job(page: Page, name: str, *, clicks: int) -> Iterator[None]:
     assert made <= clicks, (name, made)
 
 
+def choose_all(page: Page) -> None:
+    """Choose all rows of the list that a click has led to, once its scripts listen to the box."""
+    box = page.locator("#action-toggle")
+    box.wait_for()
+    page.wait_for_load_state()
+    box.check()
+
+
 def sign_in_as(page: Page, name: str) -> None:
     """Sign in, and wait for the first page."""
     page.goto("/admin/")

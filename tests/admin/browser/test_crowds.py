@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Attention, CheckoutSession
-from tests.admin.browser.conftest import LAPTOP, PASSWORD, job, sign_in_as
+from tests.admin.browser.conftest import LAPTOP, PASSWORD, choose_all, job, sign_in_as
 from tests.admin.conftest import Shop
 from tests.domain.scenarios import available
 
@@ -44,7 +44,7 @@ def test_the_last_ten_are_held_and_a_night_had_no_sweep(shop: Shop, staff_page: 
     staff_page.goto("/admin/")
     with job(staff_page, "bulk after a dead sweep", clicks=6):
         staff_page.click("a:has-text('Lapsed checkouts, not yet swept')")
-        staff_page.check("#action-toggle")
+        choose_all(staff_page)
         staff_page.select_option("select[name=action]", "finish-as-ordered")
         staff_page.click("button[name=index]")
         expect(staff_page.get_by_role("heading", name="5 chosen")).to_be_visible()

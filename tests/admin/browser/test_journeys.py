@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from baskets.domain.checkout import expiry
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Attention, CheckoutSession, DeskEntry, Event
-from tests.admin.browser.conftest import job
+from tests.admin.browser.conftest import choose_all, job
 from tests.admin.conftest import Shop
 from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import available
@@ -129,7 +129,7 @@ def test_many_checkouts_are_aborted_at_once(shop: Shop, staff_page: Page) -> Non
         shop.buyer(user_id).place("lamp", 2)
         shop.buyer(user_id).start()
     staff_page.goto("/admin/baskets/checkoutsession/")
-    staff_page.check("#action-toggle")
+    choose_all(staff_page)
     staff_page.select_option("select[name=action]", "abort")
     staff_page.click("button[name=index]")
     expect(staff_page.get_by_role("heading", name="2 chosen")).to_be_visible()
