@@ -1,6 +1,7 @@
 """Adds one unique index of reservations that replaces three. See ADR 71.
 
-The next migration drops the three: a repeat of this one builds the index again, and they hold the rules meanwhile.
+A repeat of this migration drops the new index and builds it again. Until it is there, the former indexes hold the rules. The next
+migration drops those.
 """
 
 from django.db import migrations, models

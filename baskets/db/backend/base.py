@@ -119,7 +119,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     # Note [Ends of a transaction]
     # `baskets.db.pipeline` sends BEGIN and COMMIT with the statements. What Django does in addition at both ends of a transaction sends
-    # nothing on an idle connection, and took an eighth of the service's instructions for an order.
+    # nothing on an idle connection, and is dozens of calls of Python.
 
     :ivar statements: number of statements run so far, those of a pipeline one by one.
     :ivar flush_pipeline: sends what is queued; called before each statement of Django's, so that the order stays.
