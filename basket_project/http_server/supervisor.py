@@ -73,6 +73,12 @@ class Supervisor:
     # socket, and the kernel distributes connections among them. The kernel does not know which worker is dead or
     # stopped; its connections wait. So the main process owns the sockets, and the next worker of that slot serves the
     # waiting clients. No other worker keeps a socket open, so when the service ends, new clients are refused at once.
+    #
+    # Note [One processor for each worker]
+    # The GIL lets one thread of a worker run at a time. If the threads run on several processors, each hand-over of the GIL wakes
+    # another processor, and moves the data of the interpreter into its cache. So on Linux, if there are as many workers as
+    # processors, each is bound to one. With any other number the service is probably not alone on the machine, and a bound worker
+    # would wait for its processor while another is idle, so none is bound. See ADR 72.
 
     :param serve: serves a listening socket in a new process. Parameters: the socket, a file descriptor for `report_ready`, and one
         that becomes readable when the supervisor has ended.
@@ -198,6 +204,7 @@ class Supervisor:
             for other in self._slots:
                 if other.listener is not slot.listener:
                     other.listener.close()
+            self._bind_to_processor(slot)
             self._serve(slot.listener, ready, self._alive_reader)
             status = 0
         except BaseException as error:
@@ -209,6 +216,15 @@ class Supervisor:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.flush()
             os._exit(status)
+
+    def _bind_to_processor(self, slot: _Slot) -> None:
+        """Bind this process, a worker, and its later threads to one processor; see Note [One processor for each worker]."""
+        if sys.platform != "linux":
+            return
+        processors = sorted(os.sched_getaffinity(0))
+        if len(processors) == len(self._slots):
+            with contextlib.suppress(PermissionError):  # A sandbox may forbid it; an unbound worker is only slower.
+                os.sched_setaffinity(0, {processors[slot.number - 1]})
 
     def _on_ready(self, slot: _Slot, child: _Child) -> None:
         child.ready = os.read(child.pipe, 1) == b"1"

@@ -142,6 +142,53 @@ def test_a_worker_that_is_killed_before_it_is_ready_is_tried_again_slowly(unused
         assert process.wait(60) == 0
 
 
+PLACED = """
+import os, sys
+from basket_project.http_server.supervisor import Supervisor, report_ready
+from basket_project.logs import logging_config
+
+def serve(listener, ready, supervisor):
+    os.write(1, (" ".join(map(str, sorted(os.sched_getaffinity(0)))) + "\\n").encode())
+    report_ready(ready)
+    os.read(supervisor, 1)
+
+logging_config(debug=False)  # To the standard error output.
+workers = int(sys.argv[2])
+Supervisor(host="127.0.0.1", port=int(sys.argv[1]), workers=workers, serve=serve, on_end=lambda _: None).run(lifeline=0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bind no process to a processor")
+def test_each_worker_has_a_processor_if_there_are_as_many(unused_port: int) -> None:
+    processors = sorted(os.sched_getaffinity(0))
+    each = [[processor] for processor in processors]
+    assert processors_of_workers(unused_port, len(processors)) == (each, each)
+    assert processors_of_workers(unused_port, len(processors) + 1) == ([processors] * (len(processors) + 1),) * 2
+
+
+def processors_of_workers(port: int, number: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Start so many workers, and let SIGHUP replace them.
+
+    :returns: the processors on which each worker may run, then those of its successor.
+    """
+    command = [sys.executable, "-c", PLACED, str(port), str(number)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=PROJECT, text=True, **streams) as process:
+        assert process.stdin
+        assert process.stdout
+        lines = process.stdout
+
+        def read() -> list[list[int]]:
+            return sorted([int(each) for each in lines.readline().split()] for _ in range(number))
+
+        first = read()
+        process.send_signal(signal.SIGHUP)
+        second = read()
+        process.stdin.close()
+        assert process.wait(60) == 0
+    return first, second
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the workers accept from one socket")
 def test_callers_are_dealt_out_to_all_workers(server: "subprocess.Popen[bytes]", port: int) -> None:
     """Of 64 callers that stay, each of two workers has more than a few."""
