@@ -7,13 +7,20 @@ from typing import Any
 import psycopg
 
 from tests.bench.instructions import count_instructions, find_counter, read_record
-from tests.bench.parts import OPERATIONS, Bench, measure, measure_service, prepare_calls, print_head, print_row
-from tests.bench.servers import processor_seconds, service, workers_of
+from tests.bench.parts import (
+    OPERATIONS,
+    STATISTICS_SECONDS,
+    Bench,
+    measure,
+    measure_cost,
+    measure_service,
+    prepare_calls,
+    print_head,
+    print_row,
+)
+from tests.bench.servers import service
 
-# An idle server process reports its statistics after ten seconds at the latest.
-STATISTICS_SECONDS = 11
 UPDATES = "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE n_tup_upd > 0 AND relname LIKE 'baskets_%' ORDER BY 1"
-SERVER_PROCESSES = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 
 
 def cost(bench: Bench) -> None:
@@ -27,12 +34,8 @@ def cost(bench: Bench) -> None:
         for operation in OPERATIONS:
             calls = prepare_calls(bench, operation)
             measure(bench, url, calls[: len(calls) // 5], 8)
-            timed = calls[len(calls) // 5 :]
-            servers = [workers_of(main), [pid for (pid,) in asking.execute(SERVER_PROCESSES)]]
-            before = [processor_seconds(pids) for pids in servers]
-            measure(bench, url, timed, 8)
-            spent = [processor_seconds(pids) - so_far for pids, so_far in zip(servers, before, strict=True)]
-            print_row(operation, *(seconds * 1000 / len(timed) for seconds in spent))
+            spent = measure_cost(bench, url, calls[len(calls) // 5 :], service=main, server_process=asking.info.backend_pid)
+            print_row(operation, spent.service * 1000, spent.database * 1000)
         _print_updates(asking)
     _print_instructions(bench)
 

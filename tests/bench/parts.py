@@ -18,10 +18,12 @@ from baskets.domain.events import activity
 from baskets.management.load_client import Measurements, Request, send_all
 from tests.bench import floor, seeding
 from tests.bench.one_process import answer
-from tests.bench.servers import database_seconds, resident_megabytes, service, workers_of
+from tests.bench.servers import database_seconds, processor_seconds, resident_megabytes, service, workers_of
 from tests.bench.servers import floor as served_floor
 
 TIMEOUT_SECONDS = 60
+# An idle server process reports its statistics after ten seconds at the latest.
+STATISTICS_SECONDS = 11
 OPERATIONS = ("finish", "start", "abort", "add", "get")
 FINISH, ABORT = b'{"ordered": true}', b'{"ordered": false}'
 _runs = itertools.count(1)
@@ -77,10 +79,36 @@ def measure(bench: Bench, url: str, calls: Sequence[Request], clients: int) -> M
     return measured
 
 
-def prepare_calls(bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0) -> list[Request]:
+class Cost(NamedTuple):
+    """The cost of calls: how many a second, and the processor time of each in the service and in PostgreSQL, in seconds."""
+
+    per_second: float
+    service: float
+    database: float
+
+
+def measure_cost(bench: Bench, url: str, calls: Sequence[Request], *, service: int, server_process: int) -> Cost:
+    """Make calls from 8 clients and measure their cost; Linux, with the database on this machine.
+
+    :param service: the main process of the service.
+    :param server_process: a process of the database server that stays connected.
+    """
+
+    def spent() -> tuple[float, float]:
+        return processor_seconds(workers_of(service)), database_seconds(server_process)
+
+    service_before, database_before = spent()
+    measured = measure(bench, url, calls, 8)
+    service_after, database_after = spent()
+    return Cost(measured.per_second, (service_after - service_before) / len(calls), (database_after - database_before) / len(calls))
+
+
+def prepare_calls(
+    bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0, vacuum: bool = True
+) -> list[Request]:
     users = bench.users(number or bench.baskets)
     checkout = operation in ("finish", "abort", "get")
-    seeding.fill(bench.database_url, partner=bench.partner, users=users, items=items, hot=hot, checkout=checkout)
+    seeding.fill(bench.database_url, partner=bench.partner, users=users, items=items, hot=hot, checkout=checkout, vacuum=vacuum)
     return _calls(operation, users)
 
 
@@ -150,22 +178,35 @@ def items(bench: Bench) -> None:
 
 
 def baskets(bench: Bench) -> None:
-    """Measure how finish, start and GET grow with the baskets there are."""
-    print_head("Growth by baskets, 8 clients", "Call", "Baskets", "A second", "Time, as a multiple of that with the fewest")
-    base: dict[str, float] = {}
+    """Measure how finish, start and GET grow with the baskets. The statistics of the planner are older than the last hundredth of them."""
+    print_head("Growth by baskets, 8 clients", "Call", "Baskets", "A second", "Service, ms", "PostgreSQL, ms", "Pages")
+    seeding.stop_autovacuum(bench.database_url)
     there = 0
-    with service() as (url, _):
+    with service() as (url, main), psycopg.connect(bench.database_url, autocommit=True) as asking:
         for total in (10_000, 100_000, 1_000_000, *([10_000_000] if bench.ten_million else [])):
-            while there < total:
-                step = min(total - there, 50_000)
-                seeding.fill(bench.database_url, partner=bench.partner, users=bench.users(step), items=1, checkout=there % 500_000 == 0)
-                there += step
+            there = _grow(bench, there, total - total // 100)
+            seeding.vacuum_and_analyze(bench.database_url)
+            there = _grow(bench, there, total)
             for operation in ("finish", "start", "get"):
-                measure_service(bench, url, operation, clients=8, number=200)
-                measured = measure_service(bench, url, operation, clients=8)
-                print_row(
-                    operation, f"{total:,}", measured.per_second, base.setdefault(operation, measured.per_second) / measured.per_second
-                )
+                measure(bench, url, prepare_calls(bench, operation, number=200, vacuum=False), 8)
+                calls = prepare_calls(bench, operation, vacuum=False)
+                time.sleep(STATISTICS_SECONDS)
+                before = seeding.pages_read(bench.database_url)
+                cost = measure_cost(bench, url, calls, service=main, server_process=asking.info.backend_pid)
+                time.sleep(STATISTICS_SECONDS)
+                pages = (seeding.pages_read(bench.database_url) - before) / len(calls)
+                print_row(operation, f"{total:,}", cost.per_second, cost.service * 1000, cost.database * 1000, pages)
+
+
+def _grow(bench: Bench, there: int, total: int) -> int:
+    """Add baskets of one product until there are so many; one in ten is in a checkout."""
+    while there < total:
+        step = min(total - there, 50_000)
+        seeding.fill(
+            bench.database_url, partner=bench.partner, users=bench.users(step), items=1, checkout=there % 500_000 == 0, vacuum=False
+        )
+        there += step
+    return there
 
 
 def expiry(bench: Bench) -> None:

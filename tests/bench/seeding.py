@@ -58,6 +58,10 @@ UPDATE baskets_stock stock SET available = available - taken.pieces
 FROM (SELECT 'bench-' || product AS product_id, count(*) AS pieces FROM staged, unnest(products) AS line (product) GROUP BY 1) AS taken
 WHERE stock.product_id = taken.product_id
 """
+PAGES = """
+SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))
+FROM pg_statio_user_tables WHERE relname LIKE 'baskets_%'
+"""
 CATALOG = """
 WITH product AS (
     INSERT INTO baskets_product (product_id, name, brand, variant, main_product_id, price, currency, listed)
@@ -79,12 +83,21 @@ def catalog(database_url: str) -> None:
 
 
 def fill(
-    database_url: str, *, partner: int, users: Sequence[str], items: int, hot: bool = False, checkout: bool, lapsed: bool = False
+    database_url: str,
+    *,
+    partner: int,
+    users: Sequence[str],
+    items: int,
+    hot: bool = False,
+    checkout: bool,
+    lapsed: bool = False,
+    vacuum: bool = True,
 ) -> None:
     """Give each user a basket with so many products: in the cart, or in an active checkout that holds a piece of each.
 
     :param hot: whether the first product is the same for all.
     :param lapsed: whether the hold has ended.
+    :param vacuum: whether to vacuum and analyze the tables afterwards.
     """
     with psycopg.connect(database_url) as connection:
         connection.execute(STAGE)
@@ -104,5 +117,25 @@ def fill(
         connection.execute(EVENTS, values)  # Before that of the start: the ids of a basket's events have the order of their numbers.
         for statement in (SESSIONS, ITEMS, HOLDS, TAKE, STARTED) if checkout else (CART,):
             connection.execute(statement, values if "%(" in statement else None)
+    if vacuum:
+        vacuum_and_analyze(database_url)
+
+
+def vacuum_and_analyze(database_url: str) -> None:
+    """Vacuum and analyze the tables, as autovacuum does some time after so many changes."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"VACUUM ANALYZE {TABLES}")
+
+
+def stop_autovacuum(database_url: str) -> None:
+    """Let the statistics of the planner become old."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for table in TABLES.split(", "):
+            connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+
+
+def pages_read(database_url: str) -> int:
+    """The pages of tables and indexes that statements have read so far, from memory or not; known some seconds late."""
+    with psycopg.connect(database_url) as connection:
+        (pages,) = connection.execute(PAGES).fetchone() or (0,)
+    return int(pages)
