@@ -34,7 +34,6 @@ _SETTINGS = {
     "unix_socket_directories": "''",
     "password_encryption": "'scram-sha-256'",
     "ssl": "off",
-    "shared_buffers": "'64MB'",
     "timezone": "'UTC'",
     "log_timezone": "'UTC'",
     "logging_collector": "off",
