@@ -78,7 +78,8 @@ class Supervisor:
     # The GIL lets one thread of a worker run at a time. If the threads run on several processors, each hand-over of the GIL wakes
     # another processor, and moves the data of the interpreter into its cache. So on Linux, if there are as many workers as
     # processors, each is bound to one. With any other number the service is probably not alone on the machine, and a bound worker
-    # would wait for its processor while another is idle, so none is bound. See ADR 72.
+    # would wait for its processor while another is idle, so none is bound. A thread that wakes must not interrupt one that holds the
+    # GIL, because it would only wait for that: so bound workers have the policy SCHED_BATCH. See ADR 72.
 
     :param serve: serves a listening socket in a new process. Parameters: the socket, a file descriptor for `report_ready`, and one
         that becomes readable when the supervisor has ended.
@@ -218,13 +219,14 @@ class Supervisor:
             os._exit(status)
 
     def _bind_to_processor(self, slot: _Slot) -> None:
-        """Bind this process, a worker, and its later threads to one processor; see Note [One processor for each worker]."""
+        """Bind this process, a worker, and all threads that it starts; see Note [One processor for each worker]."""
         if sys.platform != "linux":
             return
         processors = sorted(os.sched_getaffinity(0))
         if len(processors) == len(self._slots):
-            with contextlib.suppress(PermissionError):  # A sandbox may forbid it; an unbound worker is only slower.
+            with contextlib.suppress(PermissionError):  # A sandbox may forbid it; such a worker is only slower.
                 os.sched_setaffinity(0, {processors[slot.number - 1]})
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
     def _on_ready(self, slot: _Slot, child: _Child) -> None:
         child.ready = os.read(child.pipe, 1) == b"1"

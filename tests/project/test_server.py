@@ -148,7 +148,8 @@ from basket_project.http_server.supervisor import Supervisor, report_ready
 from basket_project.logs import logging_config
 
 def serve(listener, ready, supervisor):
-    os.write(1, (" ".join(map(str, sorted(os.sched_getaffinity(0)))) + "\\n").encode())
+    placed = [os.sched_getscheduler(0), *sorted(os.sched_getaffinity(0))]
+    os.write(1, (" ".join(map(str, placed)) + "\\n").encode())
     report_ready(ready)
     os.read(supervisor, 1)
 
@@ -161,15 +162,16 @@ Supervisor(host="127.0.0.1", port=int(sys.argv[1]), workers=workers, serve=serve
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems bind no process to a processor")
 def test_each_worker_has_a_processor_if_there_are_as_many(unused_port: int) -> None:
     processors = sorted(os.sched_getaffinity(0))
-    each = [[processor] for processor in processors]
-    assert processors_of_workers(unused_port, len(processors)) == (each, each)
-    assert processors_of_workers(unused_port, len(processors) + 1) == ([processors] * (len(processors) + 1),) * 2
+    each = [[os.SCHED_BATCH, processor] for processor in processors]
+    assert places_of_workers(unused_port, len(processors)) == (each, each)
+    unbound = [[os.SCHED_OTHER, *processors]] * (len(processors) + 1)
+    assert places_of_workers(unused_port, len(unbound)) == (unbound, unbound)
 
 
-def processors_of_workers(port: int, number: int) -> tuple[list[list[int]], list[list[int]]]:
+def places_of_workers(port: int, number: int) -> tuple[list[list[int]], list[list[int]]]:
     """Start so many workers, and let SIGHUP replace them.
 
-    :returns: the processors on which each worker may run, then those of its successor.
+    :returns: of each worker the scheduling policy and the processors on which it may run, then those of its successor.
     """
     command = [sys.executable, "-c", PLACED, str(port), str(number)]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
