@@ -162,7 +162,11 @@ def database(variable: str, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": database("DATABASE_URL", env.db_url("DATABASE_URL", default="postgres:///baskets"))}
+# In lower case, so that it is not a setting: a page of errors shows settings, and this one contains a password.
+database_url = env.str("DATABASE_URL", default="postgres:///baskets" if DEBUG else "")
+if not database_url:
+    raise ImproperlyConfigured("DATABASE_URL is not set: name the PostgreSQL database of the service.")
+DATABASES = {"default": database("DATABASE_URL", environ.Env.db_url_config(database_url))}
 # The databases of all cells, in the order of their numbers, for the commands that see several. No call uses them.
 CELL_DATABASES = env.str("BASKETS_CELL_DATABASES", default="").split()
 BASKETS_CELL_DATABASES = [f"cell_{number}" for number in range(1, len(CELL_DATABASES) + 1)]

@@ -79,18 +79,21 @@ def test_serve_says_which_variable_is_missing(missing: str) -> None:
     assert answer.stderr == f"{missing} is not set; `serve` takes its settings from the environment.\n"
 
 
-def test_manage_without_settings_says_in_one_line_which_variable_is_missing_and_how_to_reach_the_demo() -> None:
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "DJANGO_SECRET_KEY"])
+def test_manage_without_settings_says_in_one_line_which_variable_is_missing_and_how_to_reach_the_demo(missing: str) -> None:
+    given = {"DATABASE_URL": "postgres://127.0.0.1/x", "DJANGO_SECRET_KEY": "x" * 50}
+    del given[missing]
     answer = subprocess.run(
         [sys.executable, "manage.py", "check_baskets"],
         cwd=PROJECT,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **given},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert (answer.returncode, answer.stdout, answer.stderr.count("\n")) == (1, "", 1)
-    assert answer.stderr.startswith("ImproperlyConfigured: DJANGO_SECRET_KEY is not set: ")
+    assert answer.stderr.startswith(f"ImproperlyConfigured: {missing} is not set: ")
     assert answer.stderr.endswith(" For the demo, run `python3 -m basket_project manage COMMAND`.\n")
 
 
