@@ -89,6 +89,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         filters.SessionNeedsAttention,
         filters.Lapsed,
         filters.of_partner("basket__partner"),
+        filters.InSandbox,
         filters.past(_("started"), "started_at"),
         filters.of_key(_("held by the key"), "held_by", "started_by_key", CheckoutSession.Status.ACTIVE),
         filters.of_key(_("ordered by the key"), "ordered_by", "finished_by_key", CheckoutSession.Status.ORDERED),
@@ -317,6 +318,7 @@ class AttentionAdmin(RepairAdmin, OfBasket):
         filters.Settled,
         filters.choices(_("reason"), "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
         filters.of_partner("basket__partner"),
+        filters.InSandbox,
     )
     shown = ("why", "reported", "order", "of_user", "partner_name", "since", "assigned_to", "settled", "settled_by", "comment")
 

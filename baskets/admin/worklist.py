@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
 from baskets.admin.checkout_detail import current_sessions
-from baskets.admin.core import display
+from baskets.admin.core import display, filters
 from baskets.admin.core.refusals import translated
 from baskets.admin.repairs import registry
 from baskets.admin.repairs.assignment import AssignmentShown, show_assignment
@@ -71,7 +71,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
 
 
 def _matters(request: HttpRequest) -> list[Section]:
-    everything = reverse("admin:baskets_attention_changelist")
+    everything = f"{reverse('admin:baskets_attention_changelist')}?sandbox=no"
     short = Attention.objects.open().live().filter(reason=Attention.Reason.SHORT)
     refused = Attention.objects.open().live().exclude(reason=Attention.Reason.SHORT)
     refused_rows, more_refused = _by_basket(request, refused)
@@ -94,7 +94,7 @@ def _matters(request: HttpRequest) -> list[Section]:
             ),
             nothing=gettext("No order is short of pieces."),
             rows=short_rows,
-            more=f"{everything}?reason=short" if more_short else "",
+            more=f"{everything}&reason=short" if more_short else "",
         ),
     ]
 
@@ -163,7 +163,7 @@ def _lapsed(request: HttpRequest) -> Section:
         .annotate(assigned_to=Event.objects.assignee(session="pk"))
     )
     rows = list(sessions[: MAX_ROWS + 1])
-    in_list = reverse("admin:baskets_checkoutsession_changelist") + "?status=ACTIVE&hold=lapsed"
+    in_list = f"{reverse('admin:baskets_checkoutsession_changelist')}?{filters.LAPSED_WORK}"
     return Section(
         title=gettext("Lapsed checkouts"),
         meaning=gettext(

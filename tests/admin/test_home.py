@@ -119,6 +119,21 @@ def test_lapsed_checkouts_of_sandboxes_are_not_counted(shop: Shop, viewer: Clien
     assert work_in(body_of(viewer)) == {}
 
 
+def test_the_number_of_lapsed_checkouts_leads_to_as_many(shop: Shop, viewer: Client) -> None:
+    sandbox = Shop(PartnerFactory(sandbox_of=shop.partner))
+    for seller, product_id, user_id in ((shop, "lamp", "live-tom"), (sandbox, "sandbox-lamp", "test-tom")):
+        buyer = seller.buyer(user_id)
+        buyer.place(shop.product(product_id))
+        buyer.start()
+    let_time_pass(viewer, hours=1)
+    body = body_of(viewer)
+    assert work_in(body)["Lapsed checkouts, not yet swept"][0] == "1"
+    (address,) = re.findall(r'<a href="([^"]+)">Lapsed checkouts, not yet swept', body)
+    assert re.findall("(?:live|test)-tom", viewer.get(address).content.decode()) == ["live-tom"]
+    listed = viewer.get(address.replace("sandbox=no", "sandbox=yes")).content.decode()
+    assert re.findall("(?:live|test)-tom", listed) == ["test-tom"]
+
+
 def test_without_work_it_states_so(shop: Shop, viewer: Client) -> None:
     body = body_of(viewer)
     assert "Nothing that you may see waits." in body

@@ -238,6 +238,16 @@ Lapsed = choices(
         "lapsed": (_("passed, not yet swept"), Q(status__in=["ACTIVE", "HELD"], expires_at__lte=Now())),
     },
 )
+InSandbox = choices(
+    _("sandbox"),
+    "sandbox",
+    {
+        "no": (_("no"), Q(basket__partner__sandbox_of__isnull=True)),
+        "yes": (_("yes"), Q(basket__partner__sandbox_of__isnull=False)),
+    },
+)
+# The choices that leave the lapsed checkouts which are work for staff.
+LAPSED_WORK = "status=ACTIVE&hold=lapsed&sandbox=no"
 
 
 class Defaulted(admin.SimpleListFilter):

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext
 
-from baskets.admin.core import display
+from baskets.admin.core import display, filters
 from baskets.admin.home.moment import MAX_COUNTED, Moment
 from baskets.domain.support import assignments, key_misuse
 from baskets.models import Attention, BrokenRule, Event, Product, WebhookEndpoint
@@ -74,7 +74,7 @@ def _open_flags(request: HttpRequest, _: Moment) -> Iterable[Work]:
 def _lapsed_checkouts(_: HttpRequest, moment: Moment) -> Iterable[Work]:
     yield Work(
         label=gettext("Lapsed checkouts, not yet swept"),
-        address=f"{reverse('admin:baskets_checkoutsession_changelist')}?status=ACTIVE&hold=lapsed",
+        address=f"{reverse('admin:baskets_checkoutsession_changelist')}?{filters.LAPSED_WORK}",
         number=moment.lapsed,
         oldest=moment.oldest_lapsed,
     )
