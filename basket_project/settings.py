@@ -188,6 +188,7 @@ def _reasons(name: str, default: str) -> list[str]:
 BASKETS_REPAIR_REASONS = _reasons(
     "BASKETS_REPAIR_REASONS", "The payment was found;The customer wants it;The partner reported it by mistake"
 )
+BASKETS_BASKET_REASONS = _reasons("BASKETS_BASKET_REASONS", "The customer wants it;The partner requested it")
 BASKETS_STOCK_REASONS = _reasons("BASKETS_STOCK_REASONS", "Counted in the store;A delivery arrived;Pieces are damaged or lost")
 BASKETS_ACCESS_REASONS = _reasons("BASKETS_ACCESS_REASONS", "The partner requested it;The contract says so;It may be in wrong hands")
 BASKETS_GRACE_SECONDS = env.int("BASKETS_GRACE_SECONDS", default=24 * 60 * 60)

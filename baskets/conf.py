@@ -104,6 +104,7 @@ feed_waiters = _number("BASKETS_FEED_WAITERS")
 
 # The reasons that forms offer. Empty: staff write each reason.
 repair_reasons = _texts("BASKETS_REPAIR_REASONS")
+basket_reasons = _texts("BASKETS_BASKET_REASONS")
 stock_reasons = _texts("BASKETS_STOCK_REASONS")
 access_reasons = _texts("BASKETS_ACCESS_REASONS")
 staff_session_lifetime = _seconds("BASKETS_STAFF_SESSION_SECONDS")

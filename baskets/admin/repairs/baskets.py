@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.basket_forms import DaysForm, EraseForm, ItemForm, NewItemForm, NoteForm
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import WrittenReasonForm
+from baskets.admin.repairs.forms import OrderReasonForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, basket_repairs, device_repairs, erasure, guards
 from baskets.models import Basket, GuestToken
@@ -89,7 +89,6 @@ class RestoreBasket(BasketRepair):
     description = _(
         "The basket is open again, with the cart and the saved list that it was closed with. Holds and orders do not come back."
     )
-    form_class = WrittenReasonForm
 
     def is_available(self, record: Basket, known: KnownFacts) -> bool:
         return record.hidden_at is not None and not erasure.is_erased(record)
@@ -144,6 +143,7 @@ class ResolveAllFlags(BasketRepair):
     title = _("Resolve all its flags")
     done = _("All open flags are resolved.")
     description = _("All open flags of this basket are resolved, and the reason says how. They stay on record.")
+    form_class = OrderReasonForm
 
     def snapshot(self, record: Basket) -> Snapshot:
         return snapshots.of_flags(record)

@@ -10,11 +10,11 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets import conf
 from baskets.admin.core.late_stock import LateStock, late_stock, pieces
-from baskets.admin.repairs.forms import RepairForm
+from baskets.admin.repairs.forms import OrderReasonForm, RepairForm
 from baskets.models import CheckoutItem, CheckoutSession, Product
 
 
-class LateOrderForm(RepairForm):
+class LateOrderForm(OrderReasonForm):
     """Whether a late order may be short of pieces. For a single checkout, shown only if pieces are missing."""
 
     accept_short = forms.BooleanField(

@@ -9,6 +9,7 @@ from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SessionAssignment, Unassign
 from baskets.admin.repairs.checkout_forms import LateOrderForm, MinutesForm
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
+from baskets.admin.repairs.forms import OrderReasonForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, checkout_repairs, reservation_repairs
 from baskets.models import Attention, CheckoutItem, CheckoutSession, StockReservation
@@ -39,6 +40,7 @@ class FinishAsOrdered(SessionRepair):
     title = _("Finish as ordered")
     done = _("The checkout is an order now.")
     description = _("The checkout becomes an order, as if the partner had reported it: the held pieces are sold.")
+    form_class = OrderReasonForm
     is_bulk = True
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
@@ -144,6 +146,7 @@ class ReverseOrder(SessionRepair):
         "The goods came back: the sold pieces return as new supply, once and for good."
         " The order stays an order, marked as reversed; an open flag about its missing pieces is resolved."
     )
+    form_class = OrderReasonForm
     is_bulk = True
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
@@ -231,6 +234,7 @@ class ResolveFlag(AttentionFlagRepair):
     title = _("Resolve this flag")
     done = _("The flag is resolved.")
     description = _("The reason says how the case was closed: refunded, delivered, or agreed with the customer.")
+    form_class = OrderReasonForm
     is_bulk = True
 
     def is_available(self, record: Attention, known: KnownFacts) -> bool:

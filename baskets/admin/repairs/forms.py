@@ -33,7 +33,7 @@ class RepairForm(ReasonForm):
         else:
             self.prepare(record)
 
-    offered_reasons = staticmethod(conf.repair_reasons)
+    offered_reasons = staticmethod(conf.basket_reasons)
 
     def prepare(self, record: Any) -> None:
         """Adapt the fields to the record."""
@@ -74,8 +74,14 @@ def fingerprint(details: dict[str, Any]) -> str:
     return json.dumps(details, sort_keys=True, default=str)
 
 
+class OrderReasonForm(RepairForm):
+    """A reason why a checkout is an order or not, which depends on the payment."""
+
+    offered_reasons = staticmethod(conf.repair_reasons)
+
+
 class WrittenReasonForm(RepairForm):
-    """A reason in the words of staff alone: those that the operator has set are about payments and orders."""
+    """A text in the words of staff alone."""
 
     def offer_reasons(self) -> None:
         """Offer no reasons."""

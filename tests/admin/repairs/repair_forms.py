@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from baskets.admin.repairs.basket_forms import EraseForm, NoteForm
-from baskets.admin.repairs.forms import AssignmentForm, RepairForm, WrittenReasonForm
+from baskets.admin.repairs.forms import AssignmentForm, OrderReasonForm, RepairForm
 from baskets.admin.repairs.invariants import FindingForm
 from baskets.admin.repairs.registry import ALL_REPAIRS
 from baskets.admin.repairs.webhook_forms import WebhookForm
@@ -43,7 +43,7 @@ def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, A
     return form | {name: value for name, value in shown.items() if name in ("confirm", "outcome")}
 
 
-FORMS_WITHOUT_DETAILS = (RepairForm, AssignmentForm, EraseForm, FindingForm, NoteForm, WebhookForm, WrittenReasonForm)
+FORMS_WITHOUT_DETAILS = (RepairForm, AssignmentForm, EraseForm, FindingForm, NoteForm, OrderReasonForm, WebhookForm)
 
 
 def asks(address: str) -> bool:

@@ -52,7 +52,24 @@ def test_what_is_done_is_not_offered_again(shop: Shop, repairer: Client) -> None
     buyer.delete()
     page = reverse("admin:baskets_basket_change", args=[buyer.owner.basket_id])
     assert re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()) == ["restore", "note", "erase"]
-    assert 'name="preset"' not in repairer.get(f"{page.removesuffix('change/')}repair/restore/").content.decode()
+
+
+ABOUT_PAYMENTS = {"finish-as-ordered", "order-late", "reverse-order", "settle"}
+
+
+def test_only_repairs_that_depend_on_a_payment_offer_reasons_about_one(settings: Any) -> None:
+    settings.BASKETS_REPAIR_REASONS = ["It was paid"]
+    settings.BASKETS_BASKET_REASONS = ["It is wanted"]
+    offered: dict[str, set[str]] = {"It was paid": set(), "It is wanted": set()}
+    for repair in ALL_REPAIRS:
+        fields = repair.form_class(record=None).fields
+        for reason, _ in getattr(fields.get("preset"), "choices", ()):
+            offered.get(reason, set()).add(repair.slug)
+    assert offered["It was paid"] == ABOUT_PAYMENTS
+    assert offered["It is wanted"] == {
+        *("abort", "extend-hold", "hold-again", "release"),
+        *("add-item", "change-item", "extend", "end", "restore", "erase", "revoke-device"),
+    }
 
 
 def test_the_only_hold_leads_to_the_abort(shop: Shop, repairer: Client) -> None:
@@ -64,7 +81,7 @@ def test_the_only_hold_leads_to_the_abort(shop: Shop, repairer: Client) -> None:
 def test_reasons_of_the_operator_are_offered(shop: Shop, repairer: Client, settings: Any) -> None:
     settings.BASKETS_REPAIR_REASONS = ["Refunded", "Returned"]
     session = active(shop)
-    address = address_of(session, "abort")
+    address = address_of(session, "finish-as-ordered")
     body = repairer.get(address).content.decode()
     assert '<option value="Refunded">Refunded</option>' in body
     form = {"csrfmiddlewaretoken": token(repairer, address)} | hidden_fields(body)
