@@ -326,6 +326,7 @@ class pipeline:  # noqa: N801 (as context managers are named)
     The block gets a `CommitState`: what is known of the commit, also after an error.
 
     :param commit: whether the block is the whole of its transaction, so that COMMIT can be sent with its last statements.
+    :raises RuntimeError: a block with `commit` is inside another one. Its transaction would end before its statements are sent.
     """
 
     __slots__ = ("_commit", "_is_outermost", "_state")
@@ -339,6 +340,9 @@ class pipeline:  # noqa: N801 (as context managers are named)
         if self._is_outermost:
             _current_connection()
             _state.in_pipeline = True
+        elif self._commit:
+            message = "A transaction cannot run inside of a pipeline() block: its statements would be sent after its end."
+            raise RuntimeError(message)
         return self._state
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:

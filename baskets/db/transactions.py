@@ -27,6 +27,7 @@ def run_in_transaction(operation: Callable[[], T]) -> T:
     :param operation: may be called several times, and must have no effect outside the database.
     :returns: the result of the operation, once it is committed.
     :raises OutcomeUnknown: the connection was lost after COMMIT was sent.
+    :raises RuntimeError: a transaction or a `pipeline()` block is open.
     :raises django.db.Error: a retry does not help, or the third try has failed; nothing is committed.
     """
     connection = thread_connection()

@@ -76,6 +76,15 @@ def test_a_transaction_around_it_decides_about_the_commit(row: Partner) -> None:
     assert name_of(row) == "before"
 
 
+def test_a_transaction_is_refused_while_a_pipeline_is_open(row: Partner) -> None:
+    with pipeline():
+        execute(RENAME, ["after", row.pk])
+        with pytest.raises(RuntimeError, match=r"inside of a pipeline\(\) block"):
+            run_in_transaction(lambda: execute(RENAME, ["never", row.pk]))
+        assert connection.get_autocommit()
+    assert name_of(row) == "after"
+
+
 def test_a_savepoint_is_no_transaction_to_commit(row: Partner) -> None:
     with transaction.atomic():
         with transaction.atomic(), pipeline(commit=True):
