@@ -67,9 +67,13 @@ def other_databases_allowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def running(names: Sequence[str], settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Let the databases of these names be the cells, beside the one of the test, which the others equal in products and stock.
 
+    The names of replication slots are those of the whole server: here they begin with the name of the first database, so that tests of
+    another process, which has other databases, do not replace them.
+
     :returns: the URLs of all cells.
     """
     all_names = [connection.settings_dict["NAME"], *names]
+    monkeypatch.setattr(replication, "slot_name", lambda cell: f"{all_names[0]}_cell_{cell}")
     for name in names:
         with psycopg.connect(url(all_names[0])) as first, psycopg.connect(url(name)) as other:
             # Without the trigger that keeps products.

@@ -22,7 +22,7 @@ from tests.cells import close, copies, end_replication, eventually, running
 from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
 from tests.factories import TESTER, ProductFactory
 
-# The names of slots are those of the whole server: another process would replace the slots of this one.
+# All tests of replication in one process: several would wait for each other's transactions.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("replication")]
 
 
@@ -191,6 +191,13 @@ def test_setting_up_is_killed_at_any_step_and_repeated(cells: list[str], run: Ru
         eventually(partial(lambda address: obtainable(address, "stream") == "0", address))
         assert obtainable(address, "poster") == "0"
         assert obtainable(address, "song") == "unlimited"
+
+
+def test_setting_up_leaves_the_slots_of_other_tests_on_the_server(cells: list[str], run: Run) -> None:  # noqa: F811
+    with psycopg.connect(cells[2]) as other:
+        other.execute("SELECT pg_create_logical_replication_slot('baskets_shared_cell_2', 'pgoutput')")
+    assert run("replicate_catalog", "--cell", "2").code == 0
+    assert read(cells[2], "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()") == "baskets_shared_cell_2"
 
 
 def test_setting_up_waits_for_a_transaction_longer_than_a_call_would(cells: list[str], run: Run) -> None:  # noqa: F811
