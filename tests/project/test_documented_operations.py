@@ -166,7 +166,7 @@ def test_the_commands_of_the_readme_can_be_typed_as_they_stand() -> None:
 def test_the_two_commands_and_the_production_server_are_in_the_readme() -> None:
     names = [words[0] for words in commands_in(README)]
     assert {"demo", "test", "setup", "serve"} <= set(names)
-    assert ["manage", "expire_baskets"] in list(commands_in(README))
+    assert ["manage", "run_scheduler"] in list(commands_in(README))
 
 
 def test_every_command_is_documented() -> None:
