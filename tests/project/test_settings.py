@@ -11,13 +11,13 @@ PROJECT = Path(__file__).parents[2]
 GOOD = {"DATABASE_URL": "postgres://127.0.0.1/unused", "DJANGO_SECRET_KEY": "x" * 50}
 
 
-def start(**variables: str) -> str:
-    """Load the settings in a new process; return the last line of the error, or the options of libpq."""
+def start(**variables: str | None) -> str:
+    """Load the settings in a new process, without variables that are None; return the last line of the error, or the options of libpq."""
     code = "from basket_project import settings; print(settings.DATABASES['default']['OPTIONS'].get('sslmode'))"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT,
-        env={"PATH": os.environ["PATH"]} | GOOD | variables,
+        env={name: value for name, value in ({"PATH": os.environ["PATH"]} | GOOD | variables).items() if value is not None},
         capture_output=True,
         text=True,
         check=False,
@@ -31,6 +31,11 @@ def test_a_secret_of_49_characters_stops_the_start_of_production() -> None:
     assert start(DJANGO_SECRET_KEY="x" * 50) == "None"
     assert start(DJANGO_SECRET_KEY="short", DJANGO_DEBUG="1") == "None"
     assert start(DJANGO_SECRET_KEY="").startswith("DJANGO_SECRET_KEY is not set: ")
+
+
+def test_only_development_has_a_default_database() -> None:
+    assert start(DATABASE_URL=None) == start(DATABASE_URL="") == "DATABASE_URL is not set: name the PostgreSQL database of the service."
+    assert start(DATABASE_URL=None, DJANGO_DEBUG="1") == "None"
 
 
 @pytest.mark.parametrize(
