@@ -224,7 +224,7 @@ class Supervisor:
             return
         processors = sorted(os.sched_getaffinity(0))
         if len(processors) == len(self._slots):
-            with contextlib.suppress(PermissionError):  # A sandbox may forbid it; such a worker is only slower.
+            with contextlib.suppress(OSError):  # A sandbox may forbid it, or not know the policy; such a worker is only slower.
                 os.sched_setaffinity(0, {processors[slot.number - 1]})
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

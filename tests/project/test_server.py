@@ -168,12 +168,32 @@ def test_each_worker_has_a_processor_if_there_are_as_many(unused_port: int) -> N
     assert places_of_workers(unused_port, len(unbound)) == (unbound, unbound)
 
 
-def places_of_workers(port: int, number: int) -> tuple[list[list[int]], list[list[int]]]:
+REFUSE_POLICIES = """
+import errno, os
+
+def refuse(*_):
+    raise OSError(errno.{error}, "")
+
+os.sched_setscheduler = refuse
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bind no process to a processor")
+@pytest.mark.parametrize("error", ["EPERM", "EINVAL"])
+def test_a_worker_runs_where_the_policy_is_refused(unused_port: int, error: str) -> None:
+    """The kernel of gVisor knows one policy, and says EINVAL to all others."""
+    processors = sorted(os.sched_getaffinity(0))
+    each = [[os.SCHED_OTHER, processor] for processor in processors]
+    assert places_of_workers(unused_port, len(processors), before=REFUSE_POLICIES.format(error=error)) == (each, each)
+
+
+def places_of_workers(port: int, number: int, *, before: str = "") -> tuple[list[list[int]], list[list[int]]]:
     """Start so many workers, and let SIGHUP replace them.
 
+    :param before: the program begins with it.
     :returns: of each worker the scheduling policy and the processors on which it may run, then those of its successor.
     """
-    command = [sys.executable, "-c", PLACED, str(port), str(number)]
+    command = [sys.executable, "-c", before + PLACED, str(port), str(number)]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=PROJECT, text=True, **streams) as process:
         assert process.stdin
