@@ -9,9 +9,12 @@ the exception given as `on_no_rows` is raised in its place.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NewType
 
 Parameters = Sequence[Any] | Mapping[str, Any]
+# An array as PostgreSQL writes it. A long one that only goes from one statement to the next stays text: to read and write 300 keys takes
+# Python 1 ms.
+ArrayLiteral = NewType("ArrayLiteral", str)
 
 PLACEHOLDER = re.compile(r"%(?:s|\((\w+)\)s)")
 
@@ -64,7 +67,7 @@ def to_dollar_params(sql: str) -> tuple[bytes, tuple[str, ...] | None]:
     return text.encode(), names or None
 
 
-def to_array_literal(values: list[Any]) -> str:
+def to_array_literal(values: list[Any]) -> ArrayLiteral:
     """Return a list as a PostgreSQL array literal. psycopg inspects the type of each element first, to no use here."""
     texts = ["NULL" if value is None else '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
-    return "{" + ",".join(texts) + "}"
+    return ArrayLiteral("{" + ",".join(texts) + "}")

@@ -30,10 +30,6 @@ def _in_checkout() -> models.Exists:
 class BasketQuerySet(LockableQuerySet["Basket"]):
     """Named queries for baskets. The lock of a basket is the mutex of its items, sessions and reservations."""
 
-    def expired(self) -> "BasketQuerySet":
-        """Baskets to expire: not closed, past `expires_at` by the database's clock, without an active checkout."""
-        return self.filter(~_in_checkout(), hidden_at__isnull=True, expires_at__lte=Now())
-
     def open(self) -> "BasketQuerySet":
         """Baskets that their users see: not closed, and either before `expires_at` or in checkout."""
         return self.filter(Q(expires_at__gt=Now()) | _in_checkout(), hidden_at__isnull=True)

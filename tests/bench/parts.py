@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ def _calls(operation: str, users: Sequence[str]) -> list[Request]:
     raise ValueError(operation)
 
 
-def measure(bench: Bench, url: str, calls: Sequence[Request], clients: int) -> Measurements:
+def measure(bench: Bench, url: str, calls: Iterable[Request], clients: int) -> Measurements:
     refused: list[int] = []
     measured = send_all(
         url,
@@ -74,7 +75,7 @@ def measure(bench: Bench, url: str, calls: Sequence[Request], clients: int) -> M
         on_response=lambda response: None if response.status == 200 else refused.append(response.status or 0),
     )
     if refused:
-        message = f"{len(refused)} of {len(calls)} calls were not answered with 200: {sorted(set(refused))}, {measured.failed}"
+        message = f"{len(refused)} calls were not answered with 200: {sorted(set(refused))}, {measured.failed}"
         raise SystemExit(message)
     return measured
 
@@ -210,22 +211,28 @@ def _grow(bench: Bench, there: int, total: int) -> int:
 
 
 def expiry(bench: Bench) -> None:
-    """Measure `expire_baskets` on lapsed checkouts of 3 items, alone and beside 8 clients that finish others."""
-    print_head("Expiry", "Beside", "Checkouts", "A second", "Command, µs each", "PostgreSQL, µs each", "Finishes a second beside it")
-    number = bench.baskets * 4
-    _lapse(bench, number)
-    alone = _sweep(bench)
-    print_row("nothing", number, number / alone.seconds, alone.command * 1e6 / number, alone.database * 1e6 / number, "-")
-    with service() as (url, _):
+    """Measure `expire_baskets` on lapsed checkouts of 3 items: alone, of three numbers, and beside 8 clients that finish others."""
+    columns = ("Beside", "Checkouts", "A second", "Command, µs each", "PostgreSQL, µs each", "Finishes a second", "Their p99, ms")
+    print_head("Expiry", *columns)
+    for number in (bench.baskets * 2, bench.baskets * 10, bench.baskets * 40):
         _lapse(bench, number)
-        users = bench.users(bench.baskets * 4)
-        seeding.fill(bench.database_url, partner=bench.partner, users=users, items=3, checkout=True)
-        load: list[Measurements] = []
-        beside = threading.Thread(target=lambda: load.append(measure(bench, url, _calls("finish", users), 8)))
-        beside.start()
-        swept = _sweep(bench)
-        beside.join()
-        print_row("8 clients", number, number / swept.seconds, swept.command * 1e6 / number, "-", load[0].per_second)
+        alone = _sweep(bench)
+        print_row("nothing", number, number / alone.seconds, alone.command * 1e6 / number, alone.database * 1e6 / number, "-", "-")
+    number = bench.baskets * 4
+    with service() as (url, _):
+        measure_service(bench, url, "finish", clients=8, number=200)
+        finished = measure_service(bench, url, "finish", clients=8)
+        print_row("8 clients", 0, "-", "-", "-", finished.per_second, finished.percentile(0.99))
+        calls, swept = prepare_calls(bench, "finish", number=number), threading.Event()
+        _lapse(bench, number)
+        with ThreadPoolExecutor(1) as others:
+            # The clients stop with the sweep, so that all their times are from beside it.
+            load = others.submit(measure, bench, url, itertools.takewhile(lambda _: not swept.is_set(), calls), 8)
+            beside = _sweep(bench)
+            swept.set()
+            finished = load.result()
+        row = ("8 clients", number, number / beside.seconds, beside.command * 1e6 / number, "-")
+        print_row(*row, finished.per_second, finished.percentile(0.99))
 
 
 def _lapse(bench: Bench, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from baskets.db.statements import to_array_literal
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import expire_locked_basket, expire_locked_baskets
 from baskets.domain.checkout.ending import end_unsold, expire_lapsed
@@ -18,7 +19,7 @@ def assert_ends_alike(*, read: Callable[[], Rows] = read_rows) -> tuple[int, int
     :returns: how many sessions, and how many baskets.
     """
     before = read()
-    baskets = list(Basket.objects.values_list("pk", flat=True))
+    baskets = to_array_literal(list(Basket.objects.values_list("pk", flat=True)))
     sessions, rows = leave(_end_sessions_singly, read=read)
     assert (sessions, rows) == leave(lambda: expire_lapsed(baskets, actor=SWEEP), read=read)
     closed, rows = leave(_close_baskets_singly, read=read)

@@ -1,14 +1,12 @@
 """Closes whole baskets, by deletion or expiry. A closed basket is empty and no longer shown; its row stays until a purge."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID
 
 from django.db import transaction
 
 from baskets import conf
 from baskets.db.pipeline import execute
-from baskets.db.statements import Statement
+from baskets.db.statements import ArrayLiteral, Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_and_read, write_and_record
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT, lists_as_json
@@ -70,13 +68,13 @@ def expire_locked_basket(*, snapshot: BasketSnapshot, actor: Actor) -> BasketSna
     return _close(snapshot=snapshot, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
 
 
-def expire_locked_baskets(baskets: Sequence[UUID], *, actor: Actor) -> int:
+def expire_locked_baskets(baskets: ArrayLiteral, *, actor: Actor) -> int:
     """Close those of these baskets that have expired and have no active checkout, in one statement. Needs their locks.
 
     :param baskets: primary keys.
     :returns: how many it has closed.
     """
-    parameters = {"shown": True, "active": CheckoutSession.Status.ACTIVE, "lifetime": conf.basket_lifetime(), "baskets": list(baskets)}
+    parameters = {"shown": True, "active": CheckoutSession.Status.ACTIVE, "lifetime": conf.basket_lifetime(), "baskets": baskets}
     ((closed_baskets,),) = execute(EXPIRE_BASKETS, parameters | {"actor_kind": actor.kind, "actor": actor.name})
     return int(closed_baskets)
 

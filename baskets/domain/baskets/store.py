@@ -10,7 +10,7 @@ from uuid import UUID
 
 from baskets import conf
 from baskets.db.pipeline import PendingResult, execute
-from baskets.db.statements import Statement
+from baskets.db.statements import ArrayLiteral, Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import timeline
 from baskets.models import Event
@@ -34,7 +34,8 @@ ON CONFLICT DO NOTHING
 LOCK_AVAILABLE = Statement(
     "lock_available",
     """
-SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+SELECT coalesce(array_agg(id), '{}')::text
+FROM (SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) AS locked
 """,
 )
 # The rows of cart and saved that a change removes. The sub-select hides their number: the planner would plan each call for it.
@@ -165,12 +166,14 @@ def write_lists(*, before: BasketSnapshot, after: BasketSnapshot) -> BasketSnaps
     return after
 
 
-def lock_available(basket_ids: Sequence[UUID]) -> list[UUID]:
+def lock_available(baskets: ArrayLiteral) -> ArrayLiteral:
     """Lock the baskets that no other transaction has locked, by primary key. The next sweep finds the skipped ones again.
 
+    :param baskets: primary keys.
     :returns: primary keys of the locked baskets.
     """
-    return [basket_id for (basket_id,) in execute(LOCK_AVAILABLE, [list(basket_ids)])]
+    ((locked,),) = execute(LOCK_AVAILABLE, [baskets])
+    return ArrayLiteral(locked)
 
 
 # --- What is different ----------------------------------------------------------

@@ -4,13 +4,12 @@ Two forms of one rule: `end_unsold` decides in Python, from the snapshot that it
 same for a batch in one statement, in a third of the time. `tests/domain/checkout/test_ending.py` and the model hold them equal.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from baskets import conf
 from baskets.db.pipeline import execute
-from baskets.db.statements import Statement
+from baskets.db.statements import ArrayLiteral, Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.store import write_baskets_of, write_lists
@@ -20,26 +19,34 @@ from baskets.domain.stock import counters
 from baskets.models import Event
 from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot
 
-# Each part finds its rows by a key of `lapsed`, so that the time grows with the batch and with nothing else. A join of two parts would
-# compare all pairs, because their sizes are unknown to a plan. Statuses are parameters: with constants, a plan that was made while nothing
-# was held reads the whole of a partial index, which was empty then and is long in a crowd.
-# The items do as `lists.with_lines_returned` says.
+# Each part finds its rows by a key of `lapsed`, so that the time grows with the batch and with nothing else. A plan does not know the sizes
+# of the parts, and would join two of them by comparing all pairs. Only a hash or a sort can make a FULL JOIN; as each session of `line` and
+# `released` is one of `lapsed`, the result is that of a LEFT JOIN. Statuses are parameters: with constants, a plan that was made while
+# nothing was held reads the whole of a partial index, which was empty then and is long in a crowd.
+# The items do as `lists.with_lines_returned` says. An insert that may meet a row looks for it first, and writes one record of WAL more; an
+# empty basket, as most are, cannot have one.
 EXPIRE_SESSIONS = Statement(
     "expire_sessions",
     f"""
 WITH lapsed AS (
     SELECT b.id, b.revision + 1 AS revision, b.events + 1 AS events, session.id AS session_id, session.order_no,
-           greatest(statement_timestamp(), b.last_changed_at) AS at
+           greatest(statement_timestamp(), b.last_changed_at) AS at,
+           NOT EXISTS (SELECT FROM baskets_basketitem item WHERE item.basket_id = b.id) AS is_empty
     FROM baskets_basket b JOIN baskets_checkoutsession session ON session.basket_id = b.id AND session.status = %(active)s
     WHERE b.id = ANY(%(baskets)s::uuid[]) AND session.expires_at <= greatest(statement_timestamp(), b.last_changed_at)
+), line AS (
+    SELECT lapsed.id AS basket_id, lapsed.session_id, lapsed.is_empty, item.product_id, item.count, item.position
+    FROM lapsed JOIN baskets_checkoutitem item ON item.session_id = lapsed.session_id AND item.basket_id = lapsed.id
 ), released AS (
     UPDATE baskets_stockreservation hold SET status = 'RELEASED', ended_at = lapsed.at
     FROM lapsed WHERE hold.session_id = lapsed.session_id AND hold.basket_id = lapsed.id AND hold.status = %(held)s
-    RETURNING hold.product_id, hold.pieces
+    RETURNING hold.session_id, hold.product_id, hold.pieces
 ), returned AS (
+    INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
+    SELECT basket_id, product_id, 'cart', count, position FROM line WHERE is_empty
+), merged AS (
     INSERT INTO baskets_basketitem AS item (basket_id, product_id, list, count, position)
-    SELECT line.basket_id, line.product_id, 'cart', line.count, line.position
-    FROM lapsed JOIN baskets_checkoutitem line ON line.session_id = lapsed.session_id AND line.basket_id = lapsed.id
+    SELECT basket_id, product_id, 'cart', count, position FROM line WHERE NOT is_empty
     ON CONFLICT (basket_id, product_id) DO UPDATE
     SET list = 'cart', count = excluded.count + CASE item.list WHEN 'cart' THEN item.count ELSE 0 END,
         position = CASE item.list WHEN 'cart' THEN least(item.position, excluded.position) ELSE excluded.position END
@@ -51,14 +58,15 @@ WITH lapsed AS (
     FROM lapsed WHERE session.id = lapsed.session_id AND session.basket_id = lapsed.id
 ), event AS (
     {INSERT_INTO_EVENT}SELECT id, events, revision, 'checkout_expired', session_id, at, %(actor_kind)s, %(actor)s, '', '{{}}',
-        jsonb_build_object('orderNo', order_no, 'items', (
-            SELECT coalesce(jsonb_agg(jsonb_build_object('productId', product_id, 'count', count) ORDER BY position, product_id), '[]')
-            FROM baskets_checkoutitem line WHERE line.session_id = lapsed.session_id AND line.basket_id = lapsed.id
-        ), 'released', (
-            SELECT coalesce(jsonb_object_agg(product_id, pieces), '{{}}') FROM baskets_stockreservation hold
-            WHERE hold.session_id = lapsed.session_id AND hold.basket_id = lapsed.id AND hold.status = %(held)s
-        ))
+        jsonb_build_object('orderNo', order_no, 'items', coalesce(items, '[]'), 'released', coalesce(pieces, '{{}}'))
     FROM lapsed
+    FULL JOIN (
+        SELECT session_id, jsonb_agg(jsonb_build_object('productId', product_id, 'count', count) ORDER BY position, product_id) AS items
+        FROM line GROUP BY session_id
+    ) AS bought USING (session_id)
+    FULL JOIN (
+        SELECT session_id, jsonb_object_agg(product_id, pieces) AS pieces FROM released GROUP BY session_id
+    ) AS freed USING (session_id)
 )
 SELECT NULL, count(*) FROM lapsed UNION ALL SELECT product_id, sum(pieces)::bigint FROM released GROUP BY product_id
 """,  # noqa: S608 (its parts are constants)
@@ -82,7 +90,7 @@ def end_unsold(snapshot: BasketSnapshot, *, to: Session, actor: Actor) -> Basket
     return after
 
 
-def expire_lapsed(baskets: Sequence[UUID], *, actor: Actor) -> int:
+def expire_lapsed(baskets: ArrayLiteral, *, actor: Actor) -> int:
     """Expire the active sessions of these baskets that have lapsed, in one statement, and release their pieces in another.
 
     Needs the baskets' locks; locks stock rows by primary key, last. The statement decides by its own clock and the rows under the locks.
@@ -90,7 +98,7 @@ def expire_lapsed(baskets: Sequence[UUID], *, actor: Actor) -> int:
     :param baskets: primary keys.
     :returns: how many sessions it has expired.
     """
-    parameters = {"active": Session.ACTIVE, "held": Reservation.HELD, "lifetime": conf.basket_lifetime(), "baskets": list(baskets)}
+    parameters = {"active": Session.ACTIVE, "held": Reservation.HELD, "lifetime": conf.basket_lifetime(), "baskets": baskets}
     (_, expired), *released = execute(EXPIRE_SESSIONS, parameters | {"actor_kind": actor.kind, "actor": actor.name})
     counters.release(dict(released))
     return int(expired)

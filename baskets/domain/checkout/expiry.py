@@ -6,27 +6,27 @@ absent before a sweep closes it.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import DatabaseError
-from django.db.models import Q, QuerySet
 
 from baskets.db.errors import Fault, fault_of
+from baskets.db.pipeline import execute
+from baskets.db.statements import ArrayLiteral, Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import expire_locked_baskets
 from baskets.domain.baskets.store import lock_available, lock_basket
 from baskets.domain.checkout.ending import end_unsold, expire_lapsed
 from baskets.domain.checkout.states import Reservation, Session
-from baskets.models import Basket, CheckoutSession, StockReservation
+from baskets.models import StockReservation
 from baskets.models.basket_snapshot import read_basket
 
 # About 50 ms of work, and so the longest wait for a user of one of these baskets.
-BATCH_SIZE = 300
+BATCH_SIZE = 400
 MARGIN = 10
 
 ON_DEMAND = Actor.system("expiry on demand")
@@ -34,15 +34,59 @@ RECLAIM = Actor.system("reclaim of lapsed holds")
 SWEEP = Actor.system("expire_baskets")
 
 
-class Candidate(NamedTuple):
-    """A session or a basket that a sweep has found.
+class Search(NamedTuple):
+    """How a sweep finds what is due.
 
-    :param pk: of the session or the basket.
+    :param min_pk: no primary key is below it.
     """
 
-    expires_at: datetime
-    pk: int | UUID
-    basket_id: UUID
+    statement: Statement
+    min_pk: str
+
+
+class Candidates(NamedTuple):
+    """The sessions or baskets that one step of a sweep has found.
+
+    :param baskets: primary keys of the baskets.
+    """
+
+    found: int
+    baskets: ArrayLiteral
+
+
+def _search(name: str, *, min_pk: str, source: str, basket: str) -> Search:
+    """Make the search of a sweep. It reads the next rows in the order of their index, so that a batch costs the same however many are left.
+
+    :param source: FROM and WHERE.
+    :param basket: the column with the primary key of the basket.
+    """
+    sql = f"""
+WITH due AS (
+    SELECT expires_at, id, {basket} AS basket {source}
+      AND (expires_at, id) > (%(expires_at)s, %(pk)s) AND expires_at <= statement_timestamp()
+    ORDER BY expires_at, id LIMIT %(limit)s
+)
+SELECT count(*), coalesce(array_agg(basket), '{{}}')::text,
+       max(expires_at)::text, (SELECT id::text FROM due ORDER BY expires_at DESC, id DESC LIMIT 1)
+FROM due
+"""  # noqa: S608 (constants of ours)
+    return Search(Statement(name, sql), min_pk)
+
+
+LAPSED_SESSIONS = _search(
+    "lapsed_sessions",
+    min_pk="0",
+    source="FROM baskets_checkoutsession WHERE status = 'ACTIVE'",
+    basket="basket_id",
+)
+# The status is a parameter, so that no plan reads all active sessions: see `EXPIRE_SESSIONS`.
+EXPIRED_BASKETS = _search(
+    "expired_baskets",
+    min_pk=str(UUID(int=0)),
+    source="""FROM baskets_basket b WHERE hidden_at IS NULL
+      AND NOT EXISTS (SELECT FROM baskets_checkoutsession session WHERE session.basket_id = b.id AND session.status = %(active)s)""",
+    basket="id",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,26 +109,20 @@ class SweepCursor:
 
     def __init__(self) -> None:
         self.ended = False
-        self._last: Candidate | None = None
+        self._last: tuple[str, str] | None = None
         self._taking = threading.Lock()
 
-    def take(self, rows: QuerySet[Any], *, basket: str) -> list[Candidate]:
-        """Read the next candidates in the order of their index, so that a batch costs the same however many are left.
-
-        :param rows: all candidates.
-        :param basket: the field with the primary key of the basket.
-        """
+    def take(self, search: Search) -> Candidates:
+        """Find the next candidates, the longest expired first."""
         with self._taking:
             if self.ended:
-                return []
-            if last := self._last:
-                # The last condition finds the place in the index; the first skips what was seen of the same moment.
-                rows = rows.filter(Q(expires_at__gt=last.expires_at) | Q(pk__gt=last.pk), expires_at__gte=last.expires_at)
-            found = rows.order_by("expires_at", "pk").values_list("expires_at", "pk", basket)[:BATCH_SIZE]
-            due = [Candidate(*row) for row in found]
+                return Candidates(0, ArrayLiteral("{}"))
+            expires_at, pk = self._last or ("-infinity", search.min_pk)
+            parameters = {"active": Session.ACTIVE, "expires_at": expires_at, "pk": pk, "limit": BATCH_SIZE}
+            ((found, baskets, *last),) = execute(search.statement, parameters)
             # What lapses while a sweep runs is for the next one.
-            self._last, self.ended = (due[-1], False) if len(due) == BATCH_SIZE else (None, True)
-            return due
+            self._last, self.ended = (last[0], last[1]), found < BATCH_SIZE
+            return Candidates(found, ArrayLiteral(baskets))
 
 
 def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
@@ -132,30 +170,27 @@ def reclaim_stock(*, needed: Mapping[str, int]) -> None:
 def sweep_sessions(*, cursor: SweepCursor | None = None, dry_run: bool = False) -> SweepResult:
     """Expire one batch of lapsed sessions, in one transaction, without waiting for baskets that other transactions have locked.
 
-    Locks at most 300 baskets by primary key, then stock rows by primary key.
+    Locks at most 400 baskets by primary key, then stock rows by primary key.
 
     :param cursor: of the sweep; None: this batch is a sweep by itself.
     :param dry_run: count only.
     """
-    due = (cursor or SweepCursor()).take(CheckoutSession.objects.lapsed(), basket="basket_id")
-    return _sweep(due, expire_lapsed, dry_run=dry_run)
+    return _sweep((cursor or SweepCursor()).take(LAPSED_SESSIONS), expire_lapsed, dry_run=dry_run)
 
 
 def sweep_baskets(*, cursor: SweepCursor | None = None, dry_run: bool = False) -> SweepResult:
     """Close one batch of baskets past their lifetime, in one transaction; never one with an active checkout.
 
-    Locks at most 300 baskets by primary key. For the parameters see `sweep_sessions`.
+    Locks at most 400 baskets by primary key. For the parameters see `sweep_sessions`.
     """
-    due = (cursor or SweepCursor()).take(Basket.objects.expired(), basket="pk")
-    return _sweep(due, expire_locked_baskets, dry_run=dry_run)
+    return _sweep((cursor or SweepCursor()).take(EXPIRED_BASKETS), expire_locked_baskets, dry_run=dry_run)
 
 
-def _sweep(due: Sequence[Candidate], expire: Callable[..., int], *, dry_run: bool) -> SweepResult:
+def _sweep(due: Candidates, expire: Callable[..., int], *, dry_run: bool) -> SweepResult:
     """Expire one batch in one transaction.
 
     :param expire: takes locked baskets and the actor, looks at the baskets again, and returns how many it has expired.
     """
-    if dry_run or not due:
-        return SweepResult(found=len(due), expired=len(due))
-    baskets = [candidate.basket_id for candidate in due]
-    return SweepResult(found=len(due), expired=run_in_transaction(lambda: expire(lock_available(baskets), actor=SWEEP)))
+    if dry_run or not due.found:
+        return SweepResult(found=due.found, expired=due.found)
+    return SweepResult(found=due.found, expired=run_in_transaction(lambda: expire(lock_available(due.baskets), actor=SWEEP)))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.db import connection
+from django.db.models.functions import Now
 
 from baskets.domain import errors
 from baskets.domain.checkout import expiry
@@ -182,28 +183,43 @@ def test_a_sweep_sees_each_session_once_the_longest_lapsed_first(shopper: User, 
     if same_moment:
         latest = CheckoutSession.objects.latest("expires_at").expires_at
         CheckoutSession.objects.update(expires_at=latest)
-    in_order = list(CheckoutSession.objects.order_by("expires_at", "pk").values_list("pk", flat=True))
+    in_order = [f"{{{basket}}}" for (basket,) in CheckoutSession.objects.order_by("expires_at", "pk").values_list("basket_id")]
     monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
-    cursor, seen = expiry.SweepCursor(), list[object]()
+    cursor, seen = expiry.SweepCursor(), list[str]()
     # Nothing changes, as if all baskets were locked: what was seen is not seen again.
     while not cursor.ended:
-        seen.extend(candidate.pk for candidate in cursor.take(CheckoutSession.objects.lapsed(), basket="basket_id"))
-    assert seen == in_order
+        seen.append(cursor.take(expiry.LAPSED_SESSIONS).baskets)
+    assert seen == [*in_order, "{}"]
+
+
+def test_a_sweep_sees_each_basket_of_one_moment_once(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of their keys; a basket in checkout or closed is not among them."""
+    for name in ("ben", "cleo", "dora", "eve"):
+        shopper.beside(name).place("shirt", 1)
+    shopper.beside("eve").delete()
+    Basket.objects.update(expires_at=Now())
+    due = Basket.objects.filter(hidden_at=None).exclude(pk=shopper.owner.basket_id).order_by("pk").values_list("pk", flat=True)
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
+    cursor, seen = expiry.SweepCursor(), list[str]()
+    while not cursor.ended:
+        seen.append(cursor.take(expiry.EXPIRED_BASKETS).baskets)
+    assert seen == [*(f"{{{basket}}}" for basket in due), "{}"]
+    assert len(seen) == 4
 
 
 @pytest.mark.django_db
 def test_index_has_the_order_of_each_list_of_what_expires() -> None:
     """Of many rows of one moment, a page reads only its own: nothing is sorted."""
-    lists = (
-        CheckoutSession.objects.lapsed(),
-        Basket.objects.expired().order_by("expires_at", "pk"),
-        Basket.objects.open().order_by("-expires_at", "-pk"),
-    )
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_sort = off")
-    for rows in lists:
-        plan = rows[:100].explain()
+        plans = [rows[:100].explain() for rows in (CheckoutSession.objects.lapsed(), Basket.objects.open().order_by("-expires_at", "-pk"))]
+        for search in (expiry.LAPSED_SESSIONS, expiry.EXPIRED_BASKETS):
+            values: dict[str, Any] = {"active": "ACTIVE", "expires_at": "-infinity", "pk": search.min_pk, "limit": 100}
+            cursor.execute("EXPLAIN " + search.statement.sql, values)
+            # The rest of the plan picks the last row of a batch.
+            plans.append("\n".join(line for (line,) in cursor.fetchall()).partition("Limit")[2].partition("InitPlan")[0])
+    for plan in plans:
         assert "Sort" not in plan, plan
         assert "active_sessions_to_expire" in plan or "shown_baskets_by_expiry_and_id" in plan
 
