@@ -120,33 +120,34 @@ class BasketSnapshot:
 # GREATEST keeps time from going back within one basket. The active session is the one without an end, by a constraint: a comparison of its
 # status would let a plan that was made while no session was active read the whole index of active sessions, which is long in a crowd.
 # Where no session can be active, the statement asks for none: that is half of what it costs.
+LISTS = """SELECT i.list, i.product_id, i.count, i.position, NULL::bigint AS stocked
+    FROM baskets_basketitem i WHERE i.basket_id = b.id"""
 ACTIVE_SESSION = {
     "session": "s.id, s.order_no, s.test_mode, s.started_at, s.expires_at",
     "join": "LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.finished_at IS NULL",
-    "checkout": """UNION ALL
+    "lines": f"""{LISTS}
+    UNION ALL
     SELECT 'checkout', c.product_id, c.count, c.position, c.stocked
-    FROM baskets_checkoutitem c WHERE c.session_id = s.id AND c.basket_id = b.id""",
+    FROM baskets_checkoutitem c WHERE c.session_id = s.id AND c.basket_id = b.id""",  # noqa: S608 (a constant of ours)
 }
-NO_SESSION = {"session": "NULL::bigint, NULL, NULL::boolean, NULL::timestamptz, NULL::timestamptz", "join": "", "checkout": ""}
+NO_SESSION = {"session": "NULL::bigint, NULL, NULL::boolean, NULL::timestamptz, NULL::timestamptz", "join": "", "lines": LISTS}
 BASKETS = """SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hidden_at, b.guest,
        greatest(statement_timestamp(), b.last_changed_at) AS at,
        partner.hold_seconds, partner.late_orders,
        {session},
        line.list, line.product_id, line.count, line.position, line.stocked, p.variant, p.main_product_id, b.id,
-       partner.sandbox_of_id IS NOT NULL, partner.share_percent
+       partner.sandbox_of_id IS NOT NULL, partner.share_percent{more}
 FROM {baskets} b
 JOIN baskets_partner partner ON partner.id = b.partner_id
 {join}
 LEFT JOIN LATERAL (
-    SELECT i.list, i.product_id, i.count, i.position, NULL::bigint AS stocked
-    FROM baskets_basketitem i WHERE i.basket_id = b.id
-    {checkout}
+    {lines}
 ) line ON true
 LEFT JOIN baskets_product p ON p.product_id = line.product_id
 WHERE {which}
 """
-READ_ONE = Statement("read_one", BASKETS.format(baskets="baskets_basket", which="b.id = %s", **ACTIVE_SESSION))
-READ_MANY = Statement("read_many", BASKETS.format(baskets="baskets_basket", which="b.id = ANY(%s::uuid[])", **ACTIVE_SESSION))
+READ_ONE = Statement("read_one", BASKETS.format(baskets="baskets_basket", which="b.id = %s", more="", **ACTIVE_SESSION))
+READ_MANY = Statement("read_many", BASKETS.format(baskets="baskets_basket", which="b.id = ANY(%s::uuid[])", more="", **ACTIVE_SESSION))
 
 
 class _Row(NamedTuple):
@@ -179,12 +180,22 @@ class _Row(NamedTuple):
     share_percent: int | None
 
 
-def read_without_session(baskets: str) -> str:
-    """Return the end of a statement that reads baskets which have no active session, in the columns of `READ_ONE`.
+def read_written(baskets: str, *, session: str, lines: str, join: str = "", more: str = "", which: str = "true") -> str:
+    """Return the end of a statement that reads the baskets which it has written, in the columns of `READ_ONE`.
 
     :param baskets: a CTE with the columns of the baskets.
+    :param session: the five columns of the active session.
+    :param lines: selects the items of `b`, as `LISTS` does. Tables show them as they were before the statement.
+    :param join: joins what the other parts name.
+    :param more: further columns, each behind a comma.
+    :param which: a condition.
     """
-    return BASKETS.format(baskets=baskets, which="true", **NO_SESSION)
+    return BASKETS.format(baskets=baskets, session=session, lines=lines, join=join, more=more, which=which)
+
+
+def read_without_session(baskets: str) -> str:
+    """Return the end of a statement that reads baskets which have no active session, and whose cart and saved it has not written."""
+    return read_written(baskets, **NO_SESSION)
 
 
 def read_basket(basket_id: uuid.UUID) -> BasketSnapshot | None:

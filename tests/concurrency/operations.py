@@ -8,7 +8,8 @@ from baskets.db.transactions import run_in_transaction
 from baskets.domain import errors, runner
 from baskets.domain.access import guest_tokens
 from baskets.domain.baskets import guests, transfers
-from baskets.domain.checkout import expiry, sessions
+from baskets.domain.checkout import expiry
+from baskets.domain.checkout.session_rows import StartedSession
 from baskets.domain.comfort import ComfortField, change_comfort
 from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs, basket_repairs, checkout_repairs, erasure, reservation_repairs, stock_repairs
@@ -175,7 +176,7 @@ class Defect:
 def summarize_outcome(outcome: Any) -> Any:
     """What a call says, without what differs from run to run."""
     match outcome:
-        case sessions.StartedSession(snapshot=snapshot):
+        case StartedSession(snapshot=snapshot):
             return "started", *lists_of(snapshot)
         case BasketSnapshot():
             return lists_of(outcome)

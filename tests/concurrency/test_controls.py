@@ -11,10 +11,12 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
+from baskets.db.statements import Statement
 from baskets.domain import runner
 from baskets.domain.baskets import store
-from baskets.domain.checkout import reserving, sessions
+from baskets.domain.checkout import direct_starts, reserving, sessions
 from baskets.domain.checkout.pricing import CatalogEntry
+from baskets.domain.errors import OutOfStock
 from baskets.domain.stock import counters
 from baskets.models import Event, Stock, StockReservation
 from tests.concurrency.barrier import WAIT_SECONDS, PausedCall, run_concurrently
@@ -23,7 +25,7 @@ from tests.domain.scenarios import User, available
 
 
 @pytest.fixture
-def pessimistic_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def pessimistic_start(monkeypatch: pytest.MonkeyPatch, start_in_two_trips: None) -> None:
     """Starts that ask what there is while they take it, as they do where they have seen that there is too little."""
     monkeypatch.setattr(reserving, "appear_in_stock", lambda *_, **__: False)
 
@@ -53,6 +55,7 @@ def test_control_without_stock_lock_oversells(shopper: User, monkeypatch: pytest
     Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
 
 
+@pytest.mark.usefixtures("start_in_two_trips")
 def test_control_without_second_stock_check_oversells(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """4 buyers have read 10 pieces and reserve 16 if the reservation does not check again; the constraint would refuse the third."""
     everybody_has_read = threading.Barrier(4)
@@ -75,6 +78,7 @@ def test_control_without_second_stock_check_oversells(shopper: User, monkeypatch
     Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
 
 
+@pytest.mark.usefixtures("start_in_two_trips")
 def test_control_without_basket_lock_violates_one_active_checkout_constraint(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second line of defence: at most one active session, by the database."""
     shopper.place("shirt", 1)
@@ -95,6 +99,28 @@ def test_control_without_basket_lock_violates_one_active_checkout_constraint(sho
     assert "one_active_checkout_per_basket" in str(refused[0])
 
 
+@pytest.mark.parametrize("looks_again", [True, False])
+def test_direct_start_needs_its_second_look_at_the_stock(shopper: User, monkeypatch: pytest.MonkeyPatch, *, looks_again: bool) -> None:
+    """Two buyers have read 10 pieces, and want 7 each. The second waits for the first; without its second look, both hold 7."""
+    other_shopper = shopper.beside("ben")
+    for user in (shopper, other_shopper):
+        user.place("shirt", 7)
+    text = direct_starts.START.sql
+    if not looks_again:
+        text = text.replace("available = stock.available - hold.pieces", "available = greatest(stock.available - hold.pieces, 0)")
+        text = text.replace("AND stock.available >= hold.pieces", "")
+    with monkeypatch.context() as slow:
+        # Between its read of the stock and its reservation, each leaves the other time for its read.
+        paused = text.replace("WHERE stocked IS NOT NULL", "WHERE stocked IS NOT NULL AND pg_sleep(0.5)::text = ''")
+        slow.setattr(direct_starts, "START", Statement("slow_start", paused))
+        outcomes = run_concurrently([shopper.start, other_shopper.start])
+    held = StockReservation.objects.filter(product_id="shirt", status="HELD").aggregate(n=Sum("pieces"))["n"]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, OutOfStock)]
+    assert (held, len(refused)) == ((7, 1) if looks_again else (14, 0))
+    if not looks_again:
+        Stock.objects.filter(pk="shirt").update(available=0, shortfall=4)  # The account is put right for the fixture.
+
+
 @pytest.mark.usefixtures("pessimistic_start")
 def test_second_start_rereads_stock_after_waiting(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second buyer decides by the stock after its wait, not by the stock that it read before."""
@@ -109,6 +135,7 @@ def test_second_start_rereads_stock_after_waiting(shopper: User, monkeypatch: py
     assert [line.stocked for line in second.snapshot.checkout] == [-4, 1]
 
 
+@pytest.mark.usefixtures("start_in_two_trips")
 @pytest.mark.parametrize("others", ["shirt", "cap"])
 def test_start_reports_what_is_left_when_stock_is_taken_after_its_read(shopper: User, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole start is done again, and this time by what is there."""
@@ -124,6 +151,19 @@ def test_start_reports_what_is_left_when_stock_is_taken_after_its_read(shopper: 
     ]
     assert available(others) == (3, 0)
     assert Event.objects.filter(basket_id=shopper.owner.basket_id, kind="checkout_started").count() == 1
+
+
+def test_direct_start_takes_locks_before_writes_and_in_order(shopper: User) -> None:
+    """The shape of a direct start: basket lock, then one statement that locks the stock rows by primary key before it writes them."""
+    shopper.place("shirt", 1)
+    shopper.place("cap", 1)
+    with CaptureQueriesContext(connection) as captured:
+        shopper.start()
+    lock, start, *_ = [query["sql"].strip() for query in captured.captured_queries]
+    assert "FROM baskets_basket" in lock
+    assert lock.endswith("FOR NO KEY UPDATE")
+    assert re.search(r"locked AS \(\s+SELECT .* FROM baskets_stock .*\s+ORDER BY stock.product_id FOR NO KEY UPDATE", start)
+    assert re.search(r"UPDATE baskets_stock .*\s+.* AND \(SELECT count\(\*\) FROM locked\) > 0", start)
 
 
 ALWAYS = ["SELECT", "SELECT", "SELECT", "SELECT", "WITH gone", "WITH session"]

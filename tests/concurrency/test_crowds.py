@@ -49,6 +49,7 @@ def test_concurrent_order_and_abort_have_one_outcome(shopper: User) -> None:
         assert kinds(outcomes[::2]) == {"CheckoutAborted": 10}
 
 
+@pytest.mark.usefixtures("both_ways_to_start")
 def test_concurrent_starts_of_one_basket_make_one_session(shopper: User) -> None:
     """The other calls are refused with `checkout_active`."""
     shopper.place("shirt", 1)
@@ -64,6 +65,7 @@ def test_concurrent_first_additions_make_one_basket(shopper: User) -> None:
     assert sorted(shopper.lists()["cart"]) == [("cap", 2), ("shirt", 1)]
 
 
+@pytest.mark.usefixtures("both_ways_to_start")
 def test_twenty_concurrent_starts_sell_exactly_ten_pieces(shopper: User) -> None:
     """20 buyers for 10 pieces: 10 hold, 10 get the shortage."""
     buyers = [shopper.beside(f"buyer-{n}") for n in range(CROWD)]
@@ -74,6 +76,7 @@ def test_twenty_concurrent_starts_sell_exactly_ten_pieces(shopper: User) -> None
     assert available("shirt") == (0, 0)
 
 
+@pytest.mark.usefixtures("both_ways_to_start")
 def test_carts_in_opposite_orders_do_not_deadlock(shopper: User) -> None:
     """Stock rows are locked by primary key, whatever the order of the cart."""
     buyers = [shopper.beside(f"buyer-{n}") for n in range(10)]

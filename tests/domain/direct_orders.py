@@ -5,15 +5,12 @@ from typing import Any
 
 from django.db import transaction
 
-from baskets import conf
 from baskets.db.pipeline import pipeline
 from baskets.domain.actors import Actor
 from baskets.domain.checkout import sessions
 from baskets.domain.checkout.direct_orders import order_directly
-from baskets.domain.errors import Refusal
-from baskets.domain.retries import RetryTransaction
 from baskets.models.basket_snapshot import BasketSnapshot, Owner
-from tests.domain.twins import Rows, leave, read_rows
+from tests.domain.twins import Rows, read_rows, shown_without_times, try_to_leave
 
 
 def order_alone(*, owner: Owner, order_no: str | None, actor: Actor) -> BasketSnapshot | None:
@@ -47,11 +44,5 @@ def _try(read: Callable[[], Rows], order: Callable[[], BasketSnapshot | None]) -
 
     :returns: all rows after it, and what a caller sees without the time of the call; None if there was no order.
     """
-    try:
-        snapshot, rows = leave(order, read=read)
-    except (Refusal, RetryTransaction):
-        return None
-    if snapshot is None:
-        return None
-    shown = {name: value for name, value in vars(snapshot).items() if name not in {"at", "last_changed_at", "expires_at"}}
-    return rows, shown | {"slides": snapshot.expires_at == snapshot.last_changed_at + conf.basket_lifetime()}
+    left = try_to_leave(order, read=read)
+    return left and (left[1], shown_without_times(left[0]))

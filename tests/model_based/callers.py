@@ -13,12 +13,13 @@ from baskets.domain.baskets import guests, transfers
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
 from tests.domain.direct_orders import orders_alike
+from tests.domain.direct_starts import starts_alike
 from tests.domain.scenarios import User
 from tests.model_based.state import Key, Refused
 from tests.tokens import KeyPair
 
 if TYPE_CHECKING:
-    from baskets.domain.checkout import sessions
+    from baskets.domain.checkout.session_rows import StartedSession
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,11 @@ class Domain:
         return self._done(lambda: self.user(key).delete())
 
     def start(self, key: Key, *, test: bool) -> Started:
+        user = self.user(key)
+        if not test:
+            starts_alike(owner=user.owner, actor=APP)
         try:
-            done: sessions.StartedSession = self.user(key).start(test_mode=test)
+            done: StartedSession = user.start(test_mode=test)
         except errors.Refusal as refusal:
             raise as_refused(refusal) from refusal
         return Started(done.session.order_no, done.session.full_price, shown(done.snapshot))

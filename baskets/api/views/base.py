@@ -99,7 +99,7 @@ class ApiViewSet(AuthenticatedViewSet):
             argument `test_mode` as well, because that comes from the query.
         :param render: converts the result into the `data` of the response. It runs after COMMIT, unless the response is stored.
         :param shortcut: called with `owner` and `actor` before the operation, without an Idempotency-Key. See `runner.run_with_shortcut`.
-        :param counts_for_client: whether the operation takes `limits`: what a client key counts against, or None.
+        :param counts_for_client: whether operation and shortcut take `limits`: what a client key counts against, or None.
         :returns: the response of this call, or the stored response of the call that this one repeats.
         :raises Refusal: the operation refused.
         """
@@ -108,7 +108,7 @@ class ApiViewSet(AuthenticatedViewSet):
         with limits.returned_on_failure() if limits else nullcontext():
             if not self.takes_idempotency_key or key_of(self.request) is None:
                 if shortcut:
-                    result = runner.run_with_shortcut(partial(self._call, shortcut, {}, None), call, guard=self.key_guard)
+                    result = runner.run_with_shortcut(partial(self._call, shortcut, {}, limits), call, guard=self.key_guard)
                 else:
                     result = runner.run_guarded(call, guard=self.key_guard)
                 return StoredResponse(status=200, body=success_body(render(result)))

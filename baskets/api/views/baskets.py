@@ -28,7 +28,9 @@ from baskets.api.views.base import ApiViewSet
 from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions
 from baskets.domain.checkout.direct_orders import order_directly
-from baskets.domain.checkout.order_numbers import parse_order_no
+from baskets.domain.checkout.direct_starts import may_start_directly, start_directly
+from baskets.domain.checkout.order_numbers import generate_order_no, parse_order_no
+from baskets.domain.checkout.session_rows import StartedSession
 from baskets.domain.errors import BasketNotFound, OutOfStock
 from baskets.domain.stock.elsewhere import available_elsewhere
 from baskets.domain.stock.sandbox_catalog import may_contain, pieces_shown
@@ -92,24 +94,32 @@ class BasketViewSet(ApiViewSet):
         data = self.validated(StartCheckoutRequest, flag="testMode")
         short: list[str] = []
 
-        def render(started: sessions.StartedSession) -> dict[str, Any]:
+        def render(started: StartedSession) -> dict[str, Any]:
             short[:] = [line.product_id for line in started.snapshot.checkout if line.failed]
             return render_started_checkout(session=started.session, snapshot=started.snapshot)
 
+        test_mode = self.query_flag("testMode")
+        given = {
+            "order_no": generate_order_no(),
+            "language": data["language"],
+            "country": data["country"],
+            "stripe_using_sdk": data["stripeUsingSdk"],
+        }
+        direct = may_start_directly(test_mode=test_mode, by_client_key=self.caller.is_client_key)
         try:
             response = self.execute(
                 sessions.start_session,
                 render=render,
+                shortcut=partial(start_directly, **given) if direct else None,
                 counts_for_client=True,
-                test_mode=self.query_flag("testMode"),
-                language=data["language"],
-                country=data["country"],
-                stripe_using_sdk=data["stripeUsingSdk"],
+                test_mode=test_mode,
+                **given,
             )
         except OutOfStock as refusal:
             _count_shortages(shortage.product_id for shortage in refusal.shortages)
             raise
-        _count_shortages(short)
+        if short:
+            _count_shortages(short)
         return self.respond(response)
 
     @operations.finish_active

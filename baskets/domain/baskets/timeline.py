@@ -16,6 +16,8 @@ from baskets.models.basket_snapshot import BasketSnapshot
 INSERT_INTO_EVENT = """INSERT INTO baskets_event
     (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
 """
+# The author of an event, where `author` gives the parameters.
+AUTHOR = "%(actor_kind)s, %(actor)s, %(request_id)s, %(tracking)s::jsonb"
 INSERT_EVENT = Statement(
     "insert_event",
     f"""
@@ -76,6 +78,11 @@ def append_event(
         APPEND_EVENT,
         [snapshot.basket_id, kind, session_id, snapshot.at, actor.kind, actor.name, actor.request_id, json.dumps(dict(data))],
     )
+
+
+def author(actor: Actor) -> dict[str, str]:
+    """Return the parameters of `AUTHOR`."""
+    return {"actor_kind": actor.kind, "actor": actor.name, "request_id": actor.request_id, "tracking": json.dumps(dict(actor.tracking))}
 
 
 def lists_as_json(snapshot: BasketSnapshot) -> dict[str, Any]:

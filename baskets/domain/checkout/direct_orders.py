@@ -10,7 +10,6 @@ The rule is `sessions.finish_session`. A test runs both on each state that it ca
 Source: ADR 63.
 """
 
-import json
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -20,7 +19,7 @@ from baskets.db.pipeline import PendingResult, execute
 from baskets.db.statements import Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import LOCK_BASKET, write_baskets_of
-from baskets.domain.baskets.timeline import INSERT_INTO_EVENT
+from baskets.domain.baskets.timeline import AUTHOR, INSERT_INTO_EVENT, author
 from baskets.domain.errors import ServerKeyRequired
 from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_without_session, snapshot_from_rows
 
@@ -49,8 +48,7 @@ WITH ordered AS (
     SET status = 'ORDERED', finished_at = ordered.at, ended_revision = ordered.revision, late = false, finished_by_key = %(key)s
     FROM ordered WHERE session.id = ordered.session_id AND session.basket_id = ordered.id AND session.finished_at IS NULL
 ), event AS (
-    {INSERT_INTO_EVENT}SELECT id, events, revision, 'checkout_ordered', session_id, at,
-        %(actor_kind)s, %(actor)s, %(request_id)s, %(tracking)s::jsonb,
+    {INSERT_INTO_EVENT}SELECT id, events, revision, 'checkout_ordered', session_id, at, {AUTHOR},
         jsonb_build_object('orderNo', order_no, 'failed', '[]'::jsonb, 'items', items)
     FROM ordered
 )
@@ -81,6 +79,5 @@ def order_directly(*, owner: Owner, order_no: str | None, actor: Actor) -> Pendi
     if not actor.may_order:
         raise ServerKeyRequired
     basket = {"basket": owner.basket_id, "order_no": order_no, "lifetime": conf.basket_lifetime(), "key": actor.key_prefix}
-    author = {"actor_kind": actor.kind, "actor": actor.name, "request_id": actor.request_id, "tracking": json.dumps(dict(actor.tracking))}
     execute(LOCK_BASKET, [owner.basket_id])
-    return PendingOrder(execute(ORDER_ACTIVE, basket | author))
+    return PendingOrder(execute(ORDER_ACTIVE, basket | author(actor)))

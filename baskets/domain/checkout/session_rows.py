@@ -1,7 +1,7 @@
 """Writes the rows of a session: itself, its items and its reservations. `planning` decides what they hold at the start."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -11,7 +11,7 @@ from baskets.db.statements import Statement
 from baskets.domain.checkout.pricing import CatalogEntry, total_price
 from baskets.domain.errors import Shortage
 from baskets.models import CheckoutSession, StockReservation
-from baskets.models.basket_snapshot import BasketLine
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
 # Enqueued before its use, so that the start does not wait for the insert. A refused start leaves a gap.
 NEXT_SESSION_ID = Statement(
@@ -80,6 +80,20 @@ class NewSession(NamedTuple):
     currency: str
     full_price: int | None
     started_by_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedSession:
+    """A new session, and its basket after the start."""
+
+    session: NewSession
+    snapshot: BasketSnapshot
+
+
+def read_new_session(basket_id: UUID, order_no: str) -> NewSession | None:
+    """Read a session of a basket as it was at its start, or None."""
+    columns = CheckoutSession.objects.filter(basket_id=basket_id, order_no=order_no).values_list(*NewSession._fields).first()
+    return columns and NewSession._make(columns)
 
 
 def enqueue_next_id() -> PendingResult:

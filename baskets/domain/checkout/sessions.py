@@ -5,7 +5,7 @@ lapsed sessions. Nearly every order is written by `direct_orders`, which runs fi
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from django.db import transaction
@@ -23,7 +23,7 @@ from baskets.domain.checkout.late_orders import order_late
 from baskets.domain.checkout.order_numbers import generate_order_no
 from baskets.domain.checkout.planning import plan_checkout
 from baskets.domain.checkout.pricing import enqueue_cart_entries, entries_from_rows
-from baskets.domain.checkout.session_rows import NewSession
+from baskets.domain.checkout.session_rows import NewSession, StartedSession
 from baskets.domain.checkout.states import Reservation, Session, end_holds, move_session
 from baskets.domain.errors import (
     BasketNotFound,
@@ -40,14 +40,6 @@ from baskets.models import Attention, CheckoutSession, Event
 from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot, Owner
 
 
-@dataclass(frozen=True, kw_only=True)
-class StartedSession:
-    """A new session, and its basket after the start."""
-
-    session: NewSession
-    snapshot: BasketSnapshot
-
-
 @transaction.atomic(savepoint=False)
 def start_session(
     *,
@@ -59,6 +51,7 @@ def start_session(
     limits: ClientLimits | None = None,
     order_no: str | None = None,
     actor: Actor,
+    repeated_since: float | None = None,
 ) -> StartedSession:
     """Move the whole cart into checkout and hold its stock until the end of the hold.
 
@@ -71,7 +64,9 @@ def start_session(
     :param language: two letters, or empty.
     :param country: two letters, or empty.
     :param limits: the limits of the calling client key; None for a server key.
-    :param order_no: an unused order number, for demo data that documents name; None generates one.
+    :param order_no: an unused order number; None generates one.
+    :param repeated_since: given if the service repeats the call after a lost connection: then `order_no` may be of the session that it
+        has started, and that is the result.
     :raises CartEmpty: the cart is empty, or there is no basket.
     :raises CheckoutActive: a session is active.
     :raises Throttled: the user, the client key or its source has reached a limit.
@@ -85,12 +80,10 @@ def start_session(
     """
     pending_basket, pending_entries = enqueue_locked_read(owner), enqueue_cart_entries(owner.basket_id)
     pending_id = session_rows.enqueue_next_id()
-    before = pending_basket.snapshot()
-    if before is None or not before.is_open:
-        raise CartEmpty
-    check_no_active_session(before)
-    if not before.cart:
-        raise CartEmpty
+    snapshot = pending_basket.snapshot()
+    if snapshot and order_no and repeated_since is not None and (started := session_rows.read_new_session(owner.basket_id, order_no)):
+        return StartedSession(session=started, snapshot=snapshot)
+    before = _require_cart(snapshot)
     if not test_mode:
         purchase_limits.check_start_rate(before)
 
@@ -192,6 +185,21 @@ def finish_session(
     if session.status == Session.ABORTED and order_no is None:
         raise CheckoutAborted(attention=attention.flag_for(session, Attention.Reason.ABORTED, actor, named=False))
     return order_late(snapshot=snapshot, session=session, actor=actor, named=order_no is not None)
+
+
+def _require_cart(snapshot: BasketSnapshot | None) -> BasketSnapshot:
+    """Return an open basket without an active session, with something in its cart.
+
+    :raises CartEmpty: the cart is empty, or there is no basket.
+    :raises CheckoutActive: a session is active.
+    :raises OwnSessionLapsed: the basket's own session has lapsed.
+    """
+    if snapshot is None or not snapshot.is_open:
+        raise CartEmpty
+    check_no_active_session(snapshot)
+    if not snapshot.cart:
+        raise CartEmpty
+    return snapshot
 
 
 def _order(snapshot: BasketSnapshot, session: ActiveSession, actor: Actor) -> BasketSnapshot:

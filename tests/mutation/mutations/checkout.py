@@ -1,6 +1,6 @@
 """Mistakes in checkouts: sessions, prices, expiry, flags."""
 
-from tests.mutation.mutations.mutation import CLIENT_LIMITS, CROWDS, FLAGS, HTTP, LIFE, MODEL, Mutation
+from tests.mutation.mutations.mutation import CLIENT_LIMITS, CROWDS, DIRECT_STARTS, FLAGS, HTTP, LIFE, MODEL, Mutation
 
 MUTATIONS = (
     Mutation(
@@ -42,6 +42,70 @@ MUTATIONS = (
         new="AND coalesce(%(order_no)s, '') IS NOT NULL",
         why="only one session is active",
         tests=(LIFE,),
+    ),
+    Mutation(
+        name="a direct start sells what is not listed",
+        place="baskets.domain.checkout.direct_starts.START",
+        old="p.listed IS TRUE AND (stock.limited IS NOT TRUE OR stock.available >= item.count)",
+        new="(stock.limited IS NOT TRUE OR stock.available >= item.count)",
+        why="what is in a cart was listed",
+        tests=(DIRECT_STARTS,),
+    ),
+    Mutation(
+        name="a direct start passes a partner's share over",
+        place="baskets.domain.checkout.direct_starts.START",
+        old="coalesce(partner.share_percent, %(share_percent)s::int)",
+        new="%(share_percent)s::int",
+        why="most partners have the share of all",
+        tests=(DIRECT_STARTS,),
+    ),
+    Mutation(
+        name="a direct start lasts as long for each partner",
+        place="baskets.domain.checkout.direct_starts.START",
+        old="coalesce(make_interval(secs => partner.hold_seconds), %(hold)s::interval)",
+        new="%(hold)s::interval",
+        why="the setting looks like all there is",
+        tests=(DIRECT_STARTS,),
+    ),
+    Mutation(
+        name="a direct start adds up the prices that it knows",
+        place="baskets.domain.checkout.direct_starts.START",
+        old="count(price) = count(*) AND min(currency) = max(currency)",
+        new="min(currency) = max(currency)",
+        why="a sum leaves out what is NULL",
+        tests=(DIRECT_STARTS,),
+    ),
+    Mutation(
+        name="a direct start takes pieces without a second look",
+        place="baskets.domain.checkout.direct_starts.START",
+        old="WHERE stock.product_id = hold.product_id AND stock.available >= hold.pieces AND",
+        new="WHERE stock.product_id = hold.product_id AND",
+        why="the check is thought to have been made before",
+        tests=("tests/concurrency/test_crowds.py", "tests/concurrency/test_controls.py"),
+    ),
+    Mutation(
+        name="a direct start goes on with the pieces that it got",
+        place="baskets.domain.checkout.direct_starts.START",
+        old="((SELECT count(*) FROM taken) = (SELECT count(*) FROM hold))",
+        new="((SELECT count(*) FROM taken) <= (SELECT count(*) FROM hold))",
+        why="a demand is thought to be about errors only",
+        tests=("tests/concurrency/test_crowds.py", "tests/concurrency/test_controls.py"),
+    ),
+    Mutation(
+        name="a direct start locks stock rows in any order",
+        place="baskets.domain.checkout.direct_starts.START",
+        old="AND (SELECT count(*) FROM locked) > 0",
+        new="",
+        why="the update locks as well",
+        tests=("tests/concurrency/test_controls.py",),
+    ),
+    Mutation(
+        name="a repeated start begins another checkout",
+        place="baskets.domain.checkout.sessions.start_session",
+        old="(started := session_rows.read_new_session(owner.basket_id, order_no))",
+        new="(started := None)",
+        why="the other calls find out what they have done by themselves",
+        tests=(DIRECT_STARTS,),
     ),
     Mutation(
         name="holds are ended twice",

@@ -1,0 +1,168 @@
+"""Starts a checkout in one round trip, where nothing needs a decision. `sessions.start_session` does all the rest.
+
+Note [Direct starts]
+Nearly every start finds an open basket without a checkout, and all its pieces in stock. What it writes depends on the rows alone, so the
+lock, and one statement that writes what `sessions.start_session` would write and returns the basket, share a round trip with the key check
+and COMMIT. In any other state the statement writes nothing. Where a limit may apply, it is not sent: `may_start_directly`.
+
+The statement reads the stock without a lock, reserves the pieces behind the lock of all their rows, and fails the transaction if a product
+has too few by then: the next try sees that. COMMIT follows it, so the stock rows stay locked for no round trip.
+
+The rule is `sessions.start_session`. A test runs both on each state that it can build, and compares all rows that they leave.
+Source: ADR 74.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+
+from baskets import conf
+from baskets.db.pipeline import PendingResult, execute
+from baskets.db.statements import Statement
+from baskets.domain.access.client_limits import ClientLimits
+from baskets.domain.actors import Actor
+from baskets.domain.baskets.store import LOCK_BASKET, write_baskets_of
+from baskets.domain.baskets.timeline import AUTHOR, INSERT_INTO_EVENT, author
+from baskets.domain.checkout.session_rows import NewSession, StartedSession
+from baskets.domain.retries import StockChanged
+from baskets.models.basket_snapshot import LISTS, Owner, read_written, snapshot_from_rows
+
+# `planning` decides in the same way for a line whose product is listed, and has enough pieces or no limit. The stock is written as Note
+# [Stock rows are locked in order] in `stock.counters` says: the count makes the update wait for all locks. The active session is the one
+# without an end: see Note [One statement for a basket]. CASE keeps a plan from other indexes in place of the primary keys.
+START = Statement(
+    "start_directly",
+    f"""
+WITH opened AS (
+    SELECT b.id, b.partner_id, b.revision + 1 AS revision, b.events + 1 AS events,
+           greatest(statement_timestamp(), b.last_changed_at) AS at,
+           coalesce(make_interval(secs => partner.hold_seconds), %(hold)s::interval) AS hold
+    FROM baskets_basket b JOIN baskets_partner partner ON partner.id = b.partner_id
+    WHERE b.id = %(basket_id)s
+      AND CASE WHEN b.hidden_at IS NULL THEN b.expires_at END > greatest(statement_timestamp(), b.last_changed_at)
+      AND CASE WHEN partner.sandbox_of_id IS NULL THEN coalesce(partner.share_percent, %(share_percent)s::int) END = 0
+      AND NOT EXISTS (SELECT FROM baskets_checkoutsession active WHERE active.basket_id = b.id AND active.finished_at IS NULL)
+), line AS (
+    SELECT item.product_id, item.count, item.position, CASE WHEN stock.limited THEN item.count END AS stocked, p.price, p.currency,
+           p.listed IS TRUE AND (stock.limited IS NOT TRUE OR stock.available >= item.count) AS obtainable
+    FROM opened JOIN baskets_basketitem item ON item.basket_id = opened.id AND item.list = 'cart'
+    LEFT JOIN baskets_product p USING (product_id) LEFT JOIN baskets_stock stock USING (product_id)
+), started AS (
+    SELECT opened.*, nextval('baskets_checkoutsession_id_seq') AS session_id, opened.at + opened.hold AS ends_at, cart.items, price.*
+    FROM opened CROSS JOIN (
+        SELECT bool_and(obtainable) AS obtainable, sum(price * count)::bigint AS total, min(currency) AS currency,
+               count(price) = count(*) AND min(currency) = max(currency) AS has_price,
+               jsonb_agg(jsonb_build_object('productId', product_id, 'count', count, 'stocked', stocked)
+                         ORDER BY position, product_id) AS items
+        FROM line
+    ) cart CROSS JOIN LATERAL (
+        SELECT CASE WHEN has_price THEN cart.total END AS full_price, CASE WHEN has_price THEN cart.currency ELSE '' END AS currency
+    ) price
+    WHERE cart.obtainable
+), session AS (
+    INSERT INTO baskets_checkoutsession
+        (id, basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
+         language, country, stripe_using_sdk, currency, full_price, started_by_key)
+    SELECT session_id, id, partner_id, %(order_no)s, 'ACTIVE', false, false, at, ends_at,
+           %(language)s, %(country)s, %(stripe_using_sdk)s::boolean, currency, full_price, %(started_by_key)s
+    FROM started
+), item AS (
+    INSERT INTO baskets_checkoutitem (basket_id, session_id, product_id, count, stocked, position, price, currency)
+    SELECT started.id, session_id, product_id, count, stocked, position, line.price, line.currency FROM started, line
+), hold AS (
+    INSERT INTO baskets_stockreservation (basket_id, session_id, product_id, pieces, status, created_at, expires_at)
+    SELECT id, session_id, product_id, stocked, 'HELD', at, ends_at FROM started, line WHERE stocked IS NOT NULL
+    RETURNING product_id, pieces
+), locked AS (
+    SELECT stock.product_id FROM baskets_stock stock WHERE stock.product_id = ANY (ARRAY(SELECT product_id FROM hold))
+    ORDER BY stock.product_id FOR NO KEY UPDATE
+), taken AS (
+    UPDATE baskets_stock stock SET available = stock.available - hold.pieces
+    FROM hold WHERE stock.product_id = hold.product_id AND stock.available >= hold.pieces AND (SELECT count(*) FROM locked) > 0
+    RETURNING stock.product_id
+), gone AS (
+    DELETE FROM baskets_basketitem item USING started WHERE item.basket_id = started.id AND item.list = 'cart'
+), basket AS (
+    {write_baskets_of("started")} RETURNING b.*
+), event AS (
+    {INSERT_INTO_EVENT}SELECT id, events, revision, 'checkout_started', session_id, at, {AUTHOR},
+        jsonb_build_object('orderNo', %(order_no)s::text, 'testMode', false, 'items', items)
+    FROM started
+)
+{
+        read_written(
+            "basket",
+            join="CROSS JOIN started",
+            session="started.session_id, %(order_no)s::text, false, started.at, started.ends_at",
+            lines=f"{LISTS} AND i.list = 'saved' UNION ALL SELECT 'checkout', product_id, count, position, stocked FROM line",
+            more=", started.currency, started.full_price",
+            which="1 / ((SELECT count(*) FROM taken) = (SELECT count(*) FROM hold))::int = 1",
+        )
+    }""",  # noqa: S608 (its parts are constants)
+)
+
+
+@dataclass(frozen=True)
+class PendingStart:
+    """A direct start that is enqueued.
+
+    :param started: None if nothing is enqueued.
+    :param given: what the caller knows of the session.
+    """
+
+    started: PendingResult | None
+    given: dict[str, Any]
+
+    def result(self) -> StartedSession | None:
+        """Return the new session and the basket after the start; None if nothing was written."""
+        rows = self.started.fetchall() if self.started else []
+        snapshot = snapshot_from_rows(row[:-2] for row in rows)
+        if snapshot is None or snapshot.session is None:
+            return None
+        new, (*_, currency, full_price) = snapshot.session, rows[0]
+        stored = {"id": new.id, "started_at": new.started_at, "expires_at": new.expires_at, "currency": currency, "full_price": full_price}
+        session = NewSession(test_mode=False, **stored | self.given)
+        return StartedSession(session=session, snapshot=snapshot)
+
+
+def may_start_directly(*, test_mode: bool, by_client_key: bool) -> bool:
+    """Return whether a direct start can be tried: it knows no test mode, no limits of client keys and no limits of one user."""
+    return not (test_mode or by_client_key or conf.starts_per_hour() or conf.pieces_per_checkout())
+
+
+@transaction.atomic(savepoint=False)
+def start_directly(
+    *,
+    owner: Owner,
+    language: str = "",
+    country: str = "",
+    stripe_using_sdk: bool = False,
+    limits: ClientLimits | None = None,
+    order_no: str,
+    actor: Actor,
+) -> PendingStart:
+    """Start a checkout of the whole cart if nothing needs a decision. See Note [Direct starts].
+
+    Locks the basket, then stock rows by primary key. Waits for nothing, so that COMMIT is sent with the statements.
+
+    :param language: two letters, or empty.
+    :param country: two letters, or empty.
+    :param limits: the limits of the calling client key, with which nothing is started: the key was a server key when the call began.
+    :param order_no: an unused order number.
+    :raises StockChanged: pieces that appeared to be available are sold.
+    """
+    if limits:
+        return PendingStart(None, {})
+    given = {
+        "basket_id": owner.basket_id,
+        "partner_id": owner.partner_id,
+        "order_no": order_no,
+        "language": language,
+        "country": country,
+        "stripe_using_sdk": stripe_using_sdk,
+        "started_by_key": actor.key_prefix,
+    }
+    settings = {"hold": conf.hold_duration(), "lifetime": conf.basket_lifetime(), "share_percent": conf.partner_share_percent()}
+    execute(LOCK_BASKET, [owner.basket_id])
+    return PendingStart(execute(START, given | settings | author(actor), on_no_rows=StockChanged()), given)
