@@ -180,7 +180,7 @@ class _Row(NamedTuple):
     share_percent: int | None
 
 
-def read_written(baskets: str, *, session: str, lines: str, join: str = "", more: str = "", which: str = "true") -> str:
+def read_written(baskets: str, *, session: str, lines: str, join: str = "", more: str = "") -> str:
     """Return the end of a statement that reads the baskets which it has written, in the columns of `READ_ONE`.
 
     :param baskets: a CTE with the columns of the baskets.
@@ -188,9 +188,8 @@ def read_written(baskets: str, *, session: str, lines: str, join: str = "", more
     :param lines: selects the items of `b`, as `LISTS` does. Tables show them as they were before the statement.
     :param join: joins what the other parts name.
     :param more: further columns, each behind a comma.
-    :param which: a condition.
     """
-    return BASKETS.format(baskets=baskets, session=session, lines=lines, join=join, more=more, which=which)
+    return BASKETS.format(baskets=baskets, session=session, lines=lines, join=join, more=more, which="true")
 
 
 def read_without_session(baskets: str) -> str:

@@ -2,11 +2,11 @@
 
 Note [Direct starts]
 Nearly every start finds an open basket without a checkout, and all its pieces in stock. What it writes depends on the rows alone, so the
-lock, and one statement that writes what `sessions.start_session` would write and returns the basket, share a round trip with the key check
-and COMMIT. In any other state the statement writes nothing. Where a limit may apply, it is not sent: `may_start_directly`.
+lock, one statement that writes what `sessions.start_session` would write and returns the basket, and the reservation share a round trip
+with the key check and COMMIT. In any other state they write nothing. Where a limit may apply, nothing is sent: `may_start_directly`.
 
-The statement reads the stock without a lock, reserves the pieces behind the lock of all their rows, and fails the transaction if a product
-has too few by then: the next try sees that. COMMIT follows it, so the stock rows stay locked for no round trip.
+The first statement reads the stock without a lock. The reservation fails the transaction if a product has too few pieces by then: the next
+try sees that. COMMIT follows it, so the stock rows stay locked for no round trip.
 
 The rule is `sessions.start_session`. A test runs both on each state that it can build, and compares all rows that they leave.
 Source: ADR 74.
@@ -28,8 +28,7 @@ from baskets.domain.checkout.session_rows import NewSession, StartedSession
 from baskets.domain.retries import StockChanged
 from baskets.models.basket_snapshot import LISTS, Owner, read_written, snapshot_from_rows
 
-# `planning` decides in the same way for a line whose product is listed, and has enough pieces or no limit. The stock is written as Note
-# [Stock rows are locked in order] in `stock.counters` says: the count makes the update wait for all locks. The active session is the one
+# `planning` decides in the same way for a line whose product is listed, and has enough pieces or no limit. The active session is the one
 # without an end: see Note [One statement for a basket]. CASE keeps a plan from other indexes in place of the primary keys.
 START = Statement(
     "start_directly",
@@ -73,14 +72,6 @@ WITH opened AS (
 ), hold AS (
     INSERT INTO baskets_stockreservation (basket_id, session_id, product_id, pieces, status, created_at, expires_at)
     SELECT id, session_id, product_id, stocked, 'HELD', at, ends_at FROM started, line WHERE stocked IS NOT NULL
-    RETURNING product_id, pieces
-), locked AS (
-    SELECT stock.product_id FROM baskets_stock stock WHERE stock.product_id = ANY (ARRAY(SELECT product_id FROM hold))
-    ORDER BY stock.product_id FOR NO KEY UPDATE
-), taken AS (
-    UPDATE baskets_stock stock SET available = stock.available - hold.pieces
-    FROM hold WHERE stock.product_id = hold.product_id AND stock.available >= hold.pieces AND (SELECT count(*) FROM locked) > 0
-    RETURNING stock.product_id
 ), gone AS (
     DELETE FROM baskets_basketitem item USING started WHERE item.basket_id = started.id AND item.list = 'cart'
 ), basket AS (
@@ -97,9 +88,35 @@ WITH opened AS (
             session="started.session_id, %(order_no)s::text, false, started.at, started.ends_at",
             lines=f"{LISTS} AND i.list = 'saved' UNION ALL SELECT 'checkout', product_id, count, position, stocked FROM line",
             more=", started.currency, started.full_price",
-            which="1 / ((SELECT count(*) FROM taken) = (SELECT count(*) FROM hold))::int = 1",
         )
     }""",  # noqa: S608 (its parts are constants)
+)
+
+# The stock rows are locked and then updated, as Note [Stock rows are locked in order] in `stock.counters` says. These are two statements,
+# and the last. In `START`, PostgreSQL would prepare all its parts again for each row that another start has changed, to look at it again.
+HOLDS = """SELECT hold.product_id, hold.pieces
+    FROM baskets_checkoutsession session
+    JOIN baskets_stockreservation hold ON hold.session_id = session.id AND hold.basket_id = session.basket_id
+    WHERE session.order_no = %(order_no)s AND session.basket_id = %(basket_id)s"""
+LOCK_STOCK = Statement(
+    "lock_stock_of_start",
+    f"""
+SELECT 1 FROM baskets_stock WHERE product_id = ANY (ARRAY(SELECT product_id FROM ({HOLDS}) AS hold))
+ORDER BY product_id FOR NO KEY UPDATE
+""",  # noqa: S608 (a constant of ours)
+)
+RESERVE = Statement(
+    "reserve_of_start",
+    f"""
+WITH hold AS MATERIALIZED (
+    {HOLDS}
+), taken AS (
+    UPDATE baskets_stock stock SET available = stock.available - hold.pieces
+    FROM hold WHERE stock.product_id = hold.product_id AND stock.available >= hold.pieces
+    RETURNING stock.product_id
+)
+SELECT 1 / ((SELECT count(*) FROM taken) = (SELECT count(*) FROM hold))::int
+""",  # noqa: S608 (a constant of ours)
 )
 
 
@@ -165,4 +182,7 @@ def start_directly(
     }
     settings = {"hold": conf.hold_duration(), "lifetime": conf.basket_lifetime(), "share_percent": conf.partner_share_percent()}
     execute(LOCK_BASKET, [owner.basket_id])
-    return PendingStart(execute(START, given | settings | author(actor), on_no_rows=StockChanged()), given)
+    started = execute(START, given | settings | author(actor))
+    execute(LOCK_STOCK, {"order_no": order_no, "basket_id": owner.basket_id})
+    execute(RESERVE, {"order_no": order_no, "basket_id": owner.basket_id}, on_no_rows=StockChanged())
+    return PendingStart(started, given)
