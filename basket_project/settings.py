@@ -4,13 +4,12 @@ Outside of debug mode no secret has a default. An impossible value stops the sta
 documents all variables.
 """
 
-import re
 from pathlib import Path
-from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from basket_project.databases import complete_database
 from basket_project.logs import logging_config
 from baskets import tracing
 
@@ -115,63 +114,16 @@ DATABASE_SESSION = {
     # instead of using an index.
     "random_page_cost": "1.1",
 }
-# An empty host, or the path of a socket, is local.
-LOCAL_HOST = re.compile(r"|/.*|localhost|127(\.\d+){3}|\[?::1\]?", re.ASCII)
-
-
-def database(variable: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Complete the settings of one database.
-
-    :param variable: where its URL was read from.
-    :param config: the parsed URL.
-    """
-    if config["ENGINE"] != "django.db.backends.postgresql":
-        raise ImproperlyConfigured(f"{variable} must name a PostgreSQL database: the service runs on no other.")
-    options = config.setdefault("OPTIONS", {})
-    # libpq also reads hosts from the query of the URL.
-    named = [config["HOST"], *(options.get(name, "") for name in ("host", "hostaddr"))]
-    if remote := [host for hosts in named for host in hosts.split(",") if not LOCAL_HOST.fullmatch(host)]:
-        # By default libpq falls back to plain text if the server offers no TLS.
-        sslmode = options.setdefault("sslmode", "require")
-        if sslmode in ("disable", "allow", "prefer"):
-            raise ImproperlyConfigured(
-                f"{variable} reaches {remote[0]} with sslmode={sslmode}, which permits a connection without TLS: "
-                "use verify-full or require."
-            )
-    # A standby may be reached while a name still leads to it: such a connection would be kept and never write.
-    options.setdefault("target_session_attrs", "primary")
-    return config | {
-        "ENGINE": "baskets.db.backend",
-        # The client's limit for one round trip: the server's limits are of no use where the server itself hangs.
-        "WAIT_SECONDS": 15,
-        "CONN_MAX_AGE": None,
-        "OPTIONS": options
-        | {
-            "options": " ".join(f"-c {name}={value}" for name, value in DATABASE_SESSION.items()),
-            "server_side_binding": True,
-            # `baskets.db.pipeline` prepares the hot statements itself; psycopg would deallocate them together with its own.
-            "prepare_threshold": None,
-            "connect_timeout": 2,
-            "keepalives_idle": 30,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            # Where packets are dropped, the system would otherwise send them again for a quarter of an hour.
-            "tcp_user_timeout": 10_000,
-            "application_name": "baskets",
-        },
-    }
-
-
 # In lower case, so that it is not a setting: a page of errors shows settings, and this one contains a password.
 database_url = env.str("DATABASE_URL", default="postgres:///baskets" if DEBUG else "")
 if not database_url:
     raise ImproperlyConfigured("DATABASE_URL is not set: name the PostgreSQL database of the service.")
-DATABASES = {"default": database("DATABASE_URL", environ.Env.db_url_config(database_url))}
+DATABASES = {"default": complete_database("DATABASE_URL", environ.Env.db_url_config(database_url), session=DATABASE_SESSION)}
 # The databases of all cells, in the order of their numbers, for the commands that see several. No call uses them.
 CELL_DATABASES = env.str("BASKETS_CELL_DATABASES", default="").split()
 BASKETS_CELL_DATABASES = [f"cell_{number}" for number in range(1, len(CELL_DATABASES) + 1)]
 for alias, url in zip(BASKETS_CELL_DATABASES, CELL_DATABASES, strict=True):
-    DATABASES[alias] = database("BASKETS_CELL_DATABASES", environ.Env.db_url_config(url))
+    DATABASES[alias] = complete_database("BASKETS_CELL_DATABASES", environ.Env.db_url_config(url), session=DATABASE_SESSION)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Baskets: read through baskets/conf.py; baskets/checks.py checks them ----------------------
