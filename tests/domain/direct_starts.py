@@ -16,6 +16,7 @@ from baskets.models.basket_snapshot import Owner
 from tests.domain.twins import Rows, read_rows, shown_without_times, try_to_leave
 
 ORDER_NO = "TEST-0000-0000-0000"
+# All rows, the session, and the basket.
 Left = tuple[Rows, dict[str, Any], dict[str, Any]]
 GIVEN: dict[str, Any] = {"order_no": ORDER_NO, "language": "de", "country": "CH", "stripe_using_sdk": True}
 
@@ -46,9 +47,7 @@ def starts_alike(*, owner: Owner, actor: Actor, read: Callable[[], Rows] = read_
     return True
 
 
-def _try(
-    owner: Owner, read: Callable[[], Rows], start: Callable[[], StartedSession | None]
-) -> tuple[Rows, dict[str, Any], dict[str, Any]] | None:
+def _try(owner: Owner, read: Callable[[], Rows], start: Callable[[], StartedSession | None]) -> Left | None:
     """Start, and roll it back.
 
     :returns: all rows after it, the session and the basket without the time of the call; None if there was no start.
