@@ -289,7 +289,7 @@ def execute(statement: Statement | str, parameters: Parameters, *, on_no_rows: E
     """Run one statement on this thread's connection. See Note [Pipeline].
 
     :param statement: a `Statement`; a plain constant text is prepared, too, and named by its digest alone.
-    :param on_no_rows: raised where a statement that ends in `expect_rows` found no rows.
+    :param on_no_rows: raised where the statement divides by zero: where it found other rows than it expects, as `expect_rows` says it.
     """
     if isinstance(statement, str):
         statement = _anonymous(statement)

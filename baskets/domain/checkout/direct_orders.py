@@ -6,7 +6,8 @@ alone, so the service need not read them first: the lock, and one statement that
 returns the basket, share a round trip with the key check and COMMIT. The statement sees what the holder of the lock before it has
 written, because its snapshot is taken after the lock was won. If the basket is in any other state, it writes and returns nothing.
 
-The rule is `sessions.finish_session`. A test runs both on each state that it can build, and compares all rows that they leave.
+The rule is `sessions.finish_session`. `tests/domain/direct_orders.py` runs both on the states that tests build, and compares all rows that
+they leave. A new rule needs a new state.
 Source: ADR 63.
 """
 

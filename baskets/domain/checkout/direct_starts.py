@@ -1,14 +1,16 @@
 """Starts a checkout in one round trip, where nothing needs a decision. `sessions.start_session` does all the rest.
 
 Note [Direct starts]
-Nearly every start finds an open basket without a checkout, and all its pieces in stock. What it writes depends on the rows alone, so the
-lock, one statement that writes what `sessions.start_session` would write and returns the basket, and the reservation share a round trip
-with the key check and COMMIT. In any other state they write nothing. Where a limit may apply, nothing is sent: `may_start_directly`.
+Nearly every start finds an open basket without a checkout, and all its pieces in stock. What it writes depends on the rows alone, so four
+statements share a round trip with the key check and COMMIT: the lock of the basket, `START`, which writes what `sessions.start_session`
+would write and returns the basket, `LOCK_STOCK` and `RESERVE`. In any other state they write nothing. Where a limit may apply, nothing
+is sent: see `may_start_directly`. With an Idempotency-Key nothing is sent either: `ApiViewSet.execute` decides that.
 
-The first statement reads the stock without a lock. The reservation fails the transaction if a product has too few pieces by then: the next
-try sees that. COMMIT follows it, so the stock rows stay locked for no round trip.
+`START` reads the stock without a lock. If a product has too few pieces by then, `RESERVE` fails the transaction, and the next try sees the
+new stock. COMMIT is sent with it, so no round trip passes while the stock rows are locked.
 
-The rule is `sessions.start_session`. A test runs both on each state that it can build, and compares all rows that they leave.
+The rule is `sessions.start_session`. `tests/domain/direct_starts.py` runs both on the states that tests build, and compares all rows that
+they leave. A new rule needs a new state.
 Source: ADR 74.
 """
 
@@ -29,7 +31,8 @@ from baskets.domain.retries import StockChanged
 from baskets.models.basket_snapshot import LISTS, Owner, read_written, snapshot_from_rows
 
 # `planning` decides in the same way for a line whose product is listed, and has enough pieces or no limit. The active session is the one
-# without an end: see Note [One statement for a basket]. CASE keeps a plan from other indexes in place of the primary keys.
+# without an end: see Note [One statement for a basket]. `CASE WHEN a THEN b END > c` means `a AND b > c`, and leaves a plan no index but
+# the primary key. The second one asks for no sandbox, and for no limit of a partner's share.
 START = Statement(
     "start_directly",
     f"""
@@ -92,8 +95,9 @@ WITH opened AS (
     }""",  # noqa: S608 (its parts are constants)
 )
 
-# The stock rows are locked and then updated, as Note [Stock rows are locked in order] in `stock.counters` says. These are two statements,
-# and the last. In `START`, PostgreSQL would prepare all its parts again for each row that another start has changed, to look at it again.
+# The stock rows are locked and then updated, as Note [Stock rows are locked in order] in `stock.counters` says: by two statements, the
+# last ones. As parts of `START` they would be slow in a crowd: for each stock row that another start has changed, PostgreSQL sets up the
+# whole statement again.
 HOLDS = """SELECT hold.product_id, hold.pieces
     FROM baskets_checkoutsession session
     JOIN baskets_stockreservation hold ON hold.session_id = session.id AND hold.basket_id = session.basket_id
@@ -165,7 +169,7 @@ def start_directly(
 
     :param language: two letters, or empty.
     :param country: two letters, or empty.
-    :param limits: the limits of the calling client key, with which nothing is started: the key was a server key when the call began.
+    :param limits: given if the key has become a client key since the call began; then nothing is started.
     :param order_no: an unused order number.
     :raises StockChanged: pieces that appeared to be available are sold.
     """

@@ -1,4 +1,7 @@
-"""Plans a checkout: which lines of a cart can be bought, and which pieces must be reserved. Pure: reads and writes nothing."""
+"""Plans a checkout: which lines of a cart can be bought, and which pieces must be reserved. Pure: reads and writes nothing.
+
+`direct_starts.START` decides the same in SQL, for a start that gets all that it asks for.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

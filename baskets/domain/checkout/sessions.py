@@ -1,7 +1,8 @@
 """Checkout sessions: starts them, and finishes them as the partner reports: ordered or aborted.
 
 `planning` decides what a start buys, `ending` ends a session unsold, `late_orders` orders one that has ended, `expiry` finds
-lapsed sessions. Nearly every order is written by `direct_orders`, which runs first: a rule of an order must stand there, too.
+lapsed sessions. Nearly every order is written by `direct_orders`, and nearly every start by `direct_starts`, which run first: a rule of
+either must stand there, too.
 """
 
 import time
