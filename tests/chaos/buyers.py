@@ -23,6 +23,12 @@ class Buyers:
             thread.start()
 
     def _run(self, number: int) -> None:
+        try:
+            self._buy(number)
+        finally:
+            connections.close_all()
+
+    def _buy(self, number: int) -> None:
         count = 0
         while not self._stop.is_set():
             count += 1
@@ -36,7 +42,6 @@ class Buyers:
                 self.failures.append(error)
                 close_old_connections()
                 time.sleep(0.02)
-        connections.close_all()
 
     def bought_since(self, moment: float) -> int:
         return sum(at > moment for _, at in self.orders)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
 from baskets.domain.errors import NoActiveCheckout
 from baskets.models import CheckoutSession, Event
+from baskets.models.basket_snapshot import BasketSnapshot, Owner
 from tests import seams
 from tests.domain.scenarios import User
 
@@ -154,6 +156,22 @@ def test_an_order_whose_commit_was_lost_does_not_order_the_next_checkout(
     assert refusal.value.last is not None
     assert (refusal.value.last.order_no, refusal.value.last.status) == (ordered.order_no, "ORDERED")
     assert CheckoutSession.objects.active().exists()
+
+
+def test_an_order_right_after_its_start_is_repeated_although_the_database_is_slow(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reply of the repeat takes longer than the time between the start and the order."""
+
+    def read_slowly(owner: Owner) -> BasketSnapshot | None:
+        snapshot = store.lock_and_read(owner)
+        time.sleep(0.3)
+        return snapshot
+
+    with monkeypatch.context() as losing:
+        seams.LOCK_OF_A_BASKET.replace(losing, read_slowly)
+        shopper.start()
+        lose_one_commit(losing, executed=False)
+        assert shopper.finish(ordered=True).checkout == ()
+    assert CheckoutSession.objects.get().status == "ORDERED"
 
 
 def test_transaction_whose_new_connection_dies_before_commit_is_retried(shopper: User, kill: Kill) -> None:

@@ -40,6 +40,9 @@ from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event
 from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot, Owner
 
+# The clocks of two servers that replace each other differ by less than this.
+DIFFERENCE_OF_CLOCKS = timedelta(minutes=1)
+
 
 @transaction.atomic(savepoint=False)
 def start_session(
@@ -172,8 +175,8 @@ def finish_session(
     if snapshot is None:
         raise BasketNotFound
     active = snapshot.session
-    if active and repeated_since is not None and active.started_at > snapshot.at - timedelta(seconds=time.monotonic() - repeated_since):
-        active = active if order_no else None
+    if active and order_no is None and repeated_since is not None and _may_have_started_since(repeated_since, snapshot, active):
+        active = None
     if active and order_no in (None, active.order_no):
         return _order(snapshot, active, actor) if ordered else end_unsold(snapshot, to=Session.ABORTED, actor=actor)
     session = _find_ended_session(snapshot, ordered=ordered, order_no=order_no, actor=actor)
@@ -186,6 +189,21 @@ def finish_session(
     if session.status == Session.ABORTED and order_no is None:
         raise CheckoutAborted(attention=attention.flag_for(session, Attention.Reason.ABORTED, actor, named=False))
     return order_late(snapshot=snapshot, session=session, actor=actor, named=order_no is not None)
+
+
+def _may_have_started_since(moment: float, snapshot: BasketSnapshot, active: ActiveSession) -> bool:
+    """Return whether the active session may have started after a moment at which another one was active.
+
+    The reply with the snapshot took a while, so its time alone would also suspect a session that started just before that moment. But
+    another session must have ended in between, too.
+
+    :param moment: by `time.monotonic`.
+    """
+    earliest = snapshot.at - timedelta(seconds=time.monotonic() - moment)
+    if active.started_at <= earliest:
+        return False
+    ended = CheckoutSession.objects.filter(basket_id=snapshot.basket_id, finished_at__gt=earliest - DIFFERENCE_OF_CLOCKS)
+    return ended.exists()
 
 
 def _require_cart(snapshot: BasketSnapshot | None) -> BasketSnapshot:
