@@ -7,18 +7,24 @@ from basket_project.http_server.responses import Headers
 
 
 class AdmissionPolicy(Protocol):
-    """The application's decisions about requests before they get a thread."""
+    """The application's decisions about requests before they get a thread.
+
+    :ivar priorities: number of priorities, of requests and of probes.
+    """
 
     priorities: int
 
     def immediate_response(self, head: Head) -> tuple[int, Headers, bytes] | None:
-        """Return the response to a request that never waits.
+        """Return the response to a request that never waits. Called again for a probe that has waited, in its thread.
 
         :returns: status, headers and body; None for all other requests.
         """
 
-    def priority(self, head: Head) -> int | None:
-        """Return the priority of a request, 0 first; None for a probe, which has a separate thread."""
+    def priority(self, head: Head) -> int:
+        """Return the priority of a request, 0 first."""
+
+    def is_probe(self, head: Head) -> bool:
+        """Return whether a request is a probe, which has a separate thread and queue."""
 
     def body_limit(self, head: Head) -> int:
         """Return how many bytes of a body the application accepts."""

@@ -23,7 +23,6 @@ log = structlog.get_logger("basket_project.http_server")
 
 # After a longer wait in the queue, a thread checks again whether the client has disconnected.
 _PEEK_SECONDS = 0.01
-_PROBE_QUEUE_LENGTH = 16
 
 
 class RequestThreads:
@@ -31,7 +30,7 @@ class RequestThreads:
 
     :param base: the part of the WSGI environment that all requests share.
     :param number: threads beside the one for probes.
-    :param queue_length: number of requests that may wait.
+    :param queue_length: number of requests that may wait, and of probes.
     :param queue_seconds: how long a request may wait.
     :param refused: numbers of requests without a response by reason; counted here if the client has hung up.
     """
@@ -55,8 +54,9 @@ class RequestThreads:
         self._returned = returned
         self._base = base
         self._refused = refused
-        self._requests = RequestQueue(priorities=policy.priorities, length=queue_length, seconds=queue_seconds)
-        self._probes = RequestQueue(priorities=1, length=_PROBE_QUEUE_LENGTH, seconds=queue_seconds)
+        self._requests, self._probes = (
+            RequestQueue(priorities=policy.priorities, length=queue_length, seconds=queue_seconds) for _ in range(2)
+        )
         self._threads_of = {self._requests: number, self._probes: 1}
         self._busy: set[int] = set()  # Identifiers of threads that handle a request.
         self._suspended: set[Suspension] = set()
@@ -116,12 +116,19 @@ class RequestThreads:
             thread.join()
 
     def _handle_requests(self, queue: RequestQueue) -> None:
-        name = threading.get_ident()
+        name, handle = threading.get_ident(), self._handle_probe if queue is self._probes else self._handle_request
         while request := queue.get():
             self._busy.add(name)
-            self._handle_request(request)
+            handle(request)
             self._busy.discard(name)
         self._policy.end_thread()
+
+    def _handle_probe(self, request: QueuedRequest) -> None:
+        """Handle a probe, unless the one before it has made the response known."""
+        if response := self._policy.immediate_response(request.head):
+            self._writer.respond(request.connection, request.head, *response)
+        else:
+            self._handle_request(request)
 
     def _handle_request(self, request: QueuedRequest) -> None:
         connection, head = request.connection, request.head

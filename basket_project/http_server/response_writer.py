@@ -17,7 +17,7 @@ _LINGER_SECONDS = 5
 
 
 class ResponseWriter:
-    """Writes responses. `send` and what it calls run in any thread, all else in the event loop.
+    """Writes responses.
 
     :param on_idle: called with a connection that waits for its next request.
     """
@@ -62,12 +62,12 @@ class ResponseWriter:
         if connection.needs_event_loop():
             self._returned.put_connection(connection, generation)
 
-    # --- In the event loop ----------------------------------------------------------
-
     def respond(self, connection: Connection, head: Head | None, status: int, headers: Headers, body: bytes) -> None:
-        """Render and send a response from the event loop."""
+        """Render and send the response to the current request of a connection."""
         response, keep = self.render(connection, head, status, headers, body)
         self.send(connection, response, keep=keep, generation=connection.generation)
+
+    # --- In the event loop ----------------------------------------------------------
 
     def continue_returned(self, connection: Connection) -> None:
         """Continue with a connection that was handed back."""

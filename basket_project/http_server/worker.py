@@ -199,12 +199,13 @@ class Worker:
     def _dispatch(self, connection: Connection, head: Head, body: bytes) -> None:
         """Answer a whole request at once, or queue it for a thread."""
         self._table.uncount_buffer(connection)
-        response, priority = self._policy.immediate_response(head), self._policy.priority(head)
+        response = self._policy.immediate_response(head)
         connection.mark_busy()
         if response is not None:
             self._writer.respond(connection, head, *response)
             return
-        refused = self._threads.put(QueuedRequest(connection, head, body, priority or 0), is_probe=priority is None)
+        request = QueuedRequest(connection, head, body, self._policy.priority(head))
+        refused = self._threads.put(request, is_probe=self._policy.is_probe(head))
         if refused is not None:
             self._refuse_queued(refused)
 

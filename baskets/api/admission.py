@@ -11,11 +11,13 @@ from typing import NamedTuple, Protocol
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.db import connections
+from django.http import HttpResponse
 
 from baskets import conf
 from baskets.api.exceptions import error_response
-from baskets.api.middleware import ADMIN, REQUEST_ID_PATTERN, SECURITY_HEADERS
+from baskets.api.middleware import ADMIN, REQUEST_ID_PATTERN, SECURITY_HEADERS, check_host
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.protocol.metrics import (
     CONNECTIONS_OPEN,
@@ -34,8 +36,11 @@ SESSIONS = re.compile(r"(?:/v2)?/baskets/users/[^/]+/checkout/sessions(/[^/]+)?"
 LIVENESS, READINESS = "/livez", "/readyz"
 # They have a separate thread: a full queue must not take a process out of service.
 PROBES = frozenset({READINESS, "/metrics"})
-# Large, and not needed for calls.
-FILES = ("/static/", "/schema", "/docs", "/redoc")
+PROBE_METHODS = frozenset({"GET", "HEAD"})
+# `/readyz` needs no key. For so long the result of one check answers all requests, so that a flood of them needs no thread.
+READINESS_SECONDS = 1
+# Large, and not needed for calls. The metrics are among them so that their queue takes `/readyz` first.
+FILES = ("/static/", "/schema", "/docs", "/redoc", "/metrics")
 # The wait is random up to this, so that callers that were refused together do not return together.
 MAX_RETRY_AFTER_SECONDS = 5
 # Between two writes of the counts of refused calls by one process.
@@ -61,6 +66,24 @@ class Head(Protocol):
     headers: dict[str, str]
 
 
+class LatestReadiness:
+    """The response to the latest `/readyz` that has checked the database. Its thread puts it, the event loop gets it."""
+
+    _latest: tuple[float, RawResponse] | None = None
+
+    def put(self, response: HttpResponse) -> None:
+        """Keep a response for `READINESS_SECONDS`. Later changes of its headers do not matter."""
+        self._latest = time.monotonic(), RawResponse(response.status_code, [*response.items()], response.content)
+
+    def get(self) -> RawResponse | None:
+        """Return the response, unless it is too old."""
+        latest = self._latest
+        return latest[1] if latest and time.monotonic() - latest[0] < READINESS_SECONDS else None
+
+
+LATEST_READINESS = LatestReadiness()
+
+
 class Admission:
     """Orders calls by their importance: payments first, then purchases, other calls, and files."""
 
@@ -71,30 +94,32 @@ class Admission:
         self._is_ending = False
 
     def immediate_response(self, head: Head) -> RawResponse | None:
-        """Return the response to `/livez` without a queue: to restart a busy process would not help. `/readyz` fails before the end.
+        """Return the response to `/livez` without a queue: to restart a busy process would not help.
+
+        The response to `/readyz` is also known at once: before the end, when it fails, and for a second after a check of the database.
 
         :returns: None for other requests.
         """
-        if head.method not in {"GET", "HEAD"}:
-            return None
-        if head.path == READINESS and self._is_ending:
-            status, fixed, body = _error_parts("shutting_down")
-            return RawResponse(status, [*fixed, *_standard_headers(head)], body)
-        if head.path != LIVENESS:
-            return None
-        response = json_response(success_body({"status": "alive"}))
-        return RawResponse(200, [*response.items(), *_standard_headers(head)], response.content)
+        known = self._known_response(head) if head.path in {LIVENESS, READINESS} and head.method in PROBE_METHODS else None
+        return RawResponse(known.status, [*known.headers, *_standard_headers(head)], known.body) if known else None
 
-    def priority(self, head: Head) -> int | None:
-        """Return the priority of a call; 0 is served first.
+    def _known_response(self, head: Head) -> RawResponse | None:
+        if head.path == LIVENESS:
+            response = json_response(success_body({"status": "alive"}))
+            return RawResponse(200, [*response.items()], response.content)
+        if self._is_ending:
+            return _error_parts("shutting_down")
+        return LATEST_READINESS.get() if _is_served_host(head) else None
 
-        :returns: None for a probe, which has a separate thread.
-        """
-        if head.path in PROBES:
-            return None
+    def priority(self, head: Head) -> int:
+        """Return the priority of a call; 0 is served first."""
         if not (session := SESSIONS.fullmatch(head.path)):
             return 3 if head.path.startswith(FILES) else 2
         return 0 if session[1] else 1
+
+    def is_probe(self, head: Head) -> bool:
+        """Return whether a request is a probe, and not one with a method or host that will be refused."""
+        return head.path in PROBES and head.method in PROBE_METHODS and _is_served_host(head)
 
     def body_limit(self, head: Head) -> int:
         """Return the largest size of a body, in bytes."""
@@ -153,6 +178,15 @@ def _error_parts(reason: str) -> RawResponse:
     if reason == "overloaded":
         del response["Retry-After"]  # Each has a random one.
     return RawResponse(response.status_code, [*response.items()], response.content)
+
+
+def _is_served_host(head: Head) -> bool:
+    """Return whether the application will serve the host of a request."""
+    try:
+        check_host(head.headers.get("HTTP_HOST", ""), tuple(settings.ALLOWED_HOSTS))
+    except DisallowedHost:
+        return False
+    return True
 
 
 def _standard_headers(head: Head | None) -> list[tuple[str, str]]:

@@ -89,7 +89,7 @@ class EnvelopeMiddleware:
     def _respond(self, request: HttpRequest) -> HttpResponseBase:
         meta = request.META
         try:
-            _check_host(meta.get("HTTP_HOST", meta.get("SERVER_NAME")), tuple(settings.ALLOWED_HOSTS))
+            check_host(meta.get("HTTP_HOST", meta.get("SERVER_NAME")), tuple(settings.ALLOWED_HOSTS))
         except DisallowedHost:
             return error_response("bad_request")
         if request.encoding is not None:
@@ -106,7 +106,7 @@ class EnvelopeMiddleware:
 
 
 @functools.lru_cache(maxsize=256)
-def _check_host(host: str, allowed: tuple[str, ...]) -> None:  # noqa: ARG001 (a part of the key of the cache)
+def check_host(host: str, allowed: tuple[str, ...]) -> None:  # noqa: ARG001 (a part of the key of the cache)
     """Check that a host is served here, once for each that is.
 
     :param allowed: the hosts of the setting.

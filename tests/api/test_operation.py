@@ -11,6 +11,7 @@ from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
+from baskets.api.admission import LATEST_READINESS
 from baskets.api.middleware import user_digest
 from baskets.models import Event, Partner
 from tests import seams
@@ -32,6 +33,14 @@ def test_readyz_takes_one_statement(django_assert_num_queries: Any, db: None) ->
     with django_assert_num_queries(1):
         response = Client().get("/readyz")
     assert (response.status_code, response.json()) == (200, {"data": {"status": "ready"}})
+
+
+def test_readyz_keeps_its_answer_for_the_probes_of_a_second(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LATEST_READINESS, "_latest", None)
+    Client().get("/readyz")
+    kept = LATEST_READINESS.get()
+    assert kept
+    assert (kept.status, kept.body) == (200, b'{"data":{"status":"ready"}}')
 
 
 def not_ready(reason: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from baskets.api.admission import READINESS_SECONDS
 from tests.chaos.harness import PRODUCTS, Harness, running_harness
 from tests.chaos.journal import ChaosClient
 from tests.conftest import LongRun
@@ -38,6 +39,7 @@ def test_service_recovers_right_after_a_database_outage(long_run: LongRun) -> No
         app = caller(harness)
         assert app.call("POST", "anna", f"/products/{PRODUCT}", {"count": 2})[0] == 200
         harness.cluster.stop()
+        time.sleep(READINESS_SECONDS)  # An earlier check still answers `/readyz`.
         end = time.monotonic() + 30
         calls = []
         while time.monotonic() < end:

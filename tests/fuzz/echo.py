@@ -25,9 +25,13 @@ class EchoPolicy:
         """Answer `/now`."""
         return (200, [], read(head.method, head.path, head.query, head.headers, b"")) if head.path == "/now" else None
 
-    def priority(self, head: Head) -> int | None:
+    def priority(self, _: Head) -> int:
         """Rank a call."""
-        return None if head.path == "/probe" else 1
+        return 1
+
+    def is_probe(self, head: Head) -> bool:
+        """Tell a probe."""
+        return head.path == "/probe"
 
     def body_limit(self, _: Head) -> int:
         """Tell how many bytes of a body are taken."""

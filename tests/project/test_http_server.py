@@ -1,15 +1,20 @@
 """The queue in front of the threads, and the reader of chunks: what the server decides without a socket."""
 
+import time
+from collections import Counter
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from django.http import HttpResponse
 
 from basket_project.http_server.connection_table import ConnectionTable
 from basket_project.http_server.connections import Phase
 from basket_project.http_server.request_queue import QueuedRequest, RequestQueue
-from basket_project.http_server.requests import BadRequest, ChunkedBody
-from baskets.api.admission import Admission
+from basket_project.http_server.request_threads import RequestThreads
+from basket_project.http_server.requests import BadRequest, ChunkedBody, Head
+from baskets.api.admission import READINESS_SECONDS, Admission, LatestReadiness
+from baskets.api.exceptions import error_response
 from baskets.checks import check_python_version
 
 
@@ -143,12 +148,30 @@ def test_a_chunked_body_beyond_its_limit_is_read_no_further() -> None:
         ("/admin/", 2),
         ("/static/a.js", 3),
         ("/schema", 3),
-        ("/readyz", None),
-        ("/metrics", None),
+        ("/readyz", 2),
+        ("/metrics", 3),
     ],
 )
-def test_calls_are_ranked_by_what_is_behind_them(path: str, priority: int | None) -> None:
+def test_calls_are_ranked_by_what_is_behind_them(path: str, priority: int) -> None:
     assert Admission().priority(Mock(path=path)) == priority
+
+
+def head(method: str, path: str, host: str = "127.0.0.1") -> Head:
+    return Head(method, path, "", 1, {"HTTP_HOST": host}, 0, keep_alive=True, expects_continue=False)
+
+
+@pytest.mark.parametrize(
+    ("request_head", "is_probe"),
+    [
+        (head("GET", "/readyz"), True),
+        (head("HEAD", "/metrics"), True),
+        (head("POST", "/readyz"), False),
+        (head("GET", "/readyz", "elsewhere.example"), False),
+        (head("GET", "/livez"), False),
+    ],
+)
+def test_probes_that_will_be_refused_have_no_separate_thread(request_head: Head, is_probe: bool) -> None:
+    assert Admission().is_probe(request_head) == is_probe
 
 
 @pytest.mark.parametrize("reason", ["header_too_large", "overloaded"])
@@ -158,20 +181,70 @@ def test_a_refusal_before_any_work_has_the_headers_for_browsers(reason: str) -> 
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_readiness_fails_once_the_end_is_announced() -> None:
+@pytest.fixture
+def readiness(monkeypatch: pytest.MonkeyPatch) -> LatestReadiness:
+    """No check has been made yet."""
+    latest = LatestReadiness()
+    monkeypatch.setattr("baskets.api.admission.LATEST_READINESS", latest)
+    return latest
+
+
+@pytest.mark.parametrize("answer", [HttpResponse(b"ready"), error_response("database_unavailable")])
+def test_a_check_of_the_database_answers_the_probes_of_a_second(
+    answer: HttpResponse, readiness: LatestReadiness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admission, now = Admission(), time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    readiness.put(answer)
+    now += READINESS_SECONDS - 0.1
+    responses = [admission.immediate_response(head(method, "/readyz")) for method in ("GET", "HEAD")]
+    assert [(each.status, each.body) for each in responses if each] == [(answer.status_code, answer.content)] * 2
+    assert len({dict(each.headers)["X-Request-ID"] for each in responses if each}) == 2
+    assert admission.immediate_response(head("POST", "/readyz")) is None
+    assert admission.immediate_response(head("GET", "/readyz", "elsewhere.example")) is None
+    assert admission.immediate_response(head("GET", "/metrics")) is None
+    now += 0.2
+    assert admission.immediate_response(head("GET", "/readyz")) is None
+
+
+def test_probes_that_have_waited_get_the_answer_of_the_first() -> None:
+    """The application is called once."""
+    called: list[str] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        called.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b""]
+
+    policy, writer = Mock(priorities=1), Mock()
+    policy.immediate_response = lambda _: (200, [], b"known") if called else None
+    writer.render.return_value = (b"checked", True)
+    threads = RequestThreads(application, policy, writer, Mock(), base={}, number=1, queue_length=9, queue_seconds=1, refused=Counter())
+    for _ in range(3):
+        probe = QueuedRequest(Mock(address=("127.0.0.1", 1), peer_closed=False), head("GET", "/readyz"), b"", 0)
+        assert threads.put(probe, is_probe=True) is None
+    threads.wake()
+    with threads.run():
+        pass
+    assert called == ["/readyz"]
+    assert [writer.send.call_count, writer.respond.call_count] == [1, 2]
+
+
+def test_readiness_fails_once_the_end_is_announced(readiness: LatestReadiness) -> None:
     """It needs no thread for that, and `/livez` stays: a restart would not help."""
     admission = Admission()
-    probe = Mock(method="GET", path="/readyz", headers={})
+    probe = head("GET", "/readyz")
     assert admission.immediate_response(probe) is None
+    readiness.put(HttpResponse(b"ready"))
     admission.announce_end()
     response = admission.immediate_response(probe)
     assert response
     assert response.status == 503
     assert b'"shutting_down"' in response.body
-    alive = admission.immediate_response(Mock(method="GET", path="/livez", headers={}))
+    alive = admission.immediate_response(head("GET", "/livez"))
     assert alive
     assert alive.status == 200
-    assert admission.immediate_response(Mock(method="POST", path="/readyz", headers={})) is None
+    assert admission.immediate_response(head("POST", "/readyz")) is None
 
 
 def test_refused_callers_return_at_different_times() -> None:

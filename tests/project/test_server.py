@@ -226,6 +226,24 @@ def test_callers_are_dealt_out_to_all_workers(server: "subprocess.Popen[bytes]",
             caller.close()
 
 
+def test_a_flood_of_probes_leaves_each_an_answer(server: "subprocess.Popen[bytes]", port: int) -> None:
+    """64 callers at once, for longer than a check of the database is good for."""
+    assert eventually(lambda: all_listen(port))
+    callers = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(64)]
+    statuses: Counter[int] = Counter()
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        for caller in callers:
+            caller.request("GET", "/readyz")
+        for caller in callers:
+            response = caller.getresponse()
+            response.read()
+            statuses[response.status] += 1
+    for caller in callers:
+        caller.close()
+    assert set(statuses) == {200}
+
+
 def test_no_call_fails_while_the_program_is_replaced(server: "subprocess.Popen[bytes]", port: int) -> None:
     """Each new worker is a new program, and not a fork of the main process."""
     _, key = issue_api_key(partner_name=PartnerFactory().name, kind="server", label="", actor=TESTER)

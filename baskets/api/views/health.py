@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
+from baskets.api.admission import LATEST_READINESS
 from baskets.api.exceptions import error_response, response_for_db_error
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.db.errors import Fault, fault_of, read_with_reconnect
@@ -43,8 +44,17 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 @get_only
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Report whether calls can be served: the database responds, and has all migrations of this release."""
+    """Report whether calls can be served: the database responds, and has all migrations of this release.
+
+    The response is also that to the probes that arrive within a second.
+    """
     del request
+    response = _check_readiness()
+    LATEST_READINESS.put(response)
+    return response
+
+
+def _check_readiness() -> HttpResponse:
     try:
         missing = read_with_reconnect(missing_migrations)
     except Exception as error:  # noqa: BLE001 (any failure means: not ready)
