@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from basket_project.http_server.listeners import Listeners
+
 log = structlog.get_logger("basket_project.http_server")
 
 # The database cancels a statement after 10 s, so a request that runs longer than this will not get a response.
 STOP_SECONDS = 12
-BACKLOG = 1024
 # A worker that is found stopped in two checks, this far apart, is killed. A short stop of the whole service has no effect.
 _CHECK_SECONDS = 0.5
 _RETRY_SECONDS = 1
@@ -63,17 +64,15 @@ class _Slot:
         """Whether a worker accepts connections, or is about to."""
         return not all(child.retired for child in self.children)
 
+    @property
+    def is_accepting(self) -> bool:
+        """Whether a worker accepts connections now."""
+        return any(child.ready and not child.retired and not child.stopped for child in self.children)
+
 
 class Supervisor:
     """The main process.
 
-    # Note [Who gets a new connection]
-    # If all workers accept from one socket, the worker that is awake takes all waiting connections: of 8 simultaneous
-    # clients, one of two workers mostly gets all, and the second core stays idle. So on Linux each worker has its own
-    # socket, and the kernel distributes connections among them. The kernel does not know which worker is dead or
-    # stopped; its connections wait. So the main process owns the sockets, and the next worker of that slot serves the
-    # waiting clients. No other worker keeps a socket open, so when the service ends, new clients are refused at once.
-    #
     # Note [One processor for each worker]
     # The GIL lets one thread of a worker run at a time. If the threads run on several processors, each hand-over of the GIL wakes
     # another processor, and moves the data of the interpreter into its cache. So on Linux, if there are as many workers as
@@ -94,7 +93,8 @@ class Supervisor:
         self._delay_seconds = delay_seconds
         self._stop_at: float | None = None
         self._on_end = on_end
-        self._slots = [_Slot(number, listener) for number, listener in enumerate(_listeners(host, port, workers), start=1)]
+        self._listeners = Listeners(host, port, workers)
+        self._slots = [_Slot(number, listener) for number, listener in enumerate(self._listeners.sockets, start=1)]
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
         # Workers hold the reading end; only this process holds the writing end.
@@ -131,6 +131,7 @@ class Supervisor:
                 next_check = now + _CHECK_SECONDS
                 self._kill_stopped()
                 self._kill_slow_starters(now)
+            self._listeners.choose([place for place, slot in enumerate(self._slots) if slot.is_accepting])
             if self._stop_at is not None and now >= self._stop_at:
                 self._stop()
         self._end_children()
@@ -277,7 +278,7 @@ class Supervisor:
                 self._stop()
 
     def _kill_stopped(self) -> None:
-        """Kill workers that stay stopped, as by SIGSTOP: no other worker serves the clients at their sockets."""
+        """Kill workers that stay stopped, as by SIGSTOP: no other worker serves the clients that wait at their sockets."""
         for slot in self._slots:
             for child in slot.children:
                 stopped = _is_stopped(child.pid)
@@ -330,12 +331,3 @@ def _is_stopped(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False
-
-
-def _listeners(host: str, port: int, workers: int) -> list[socket.socket]:
-    """Open one listening socket for each worker on Linux, one shared socket elsewhere."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    separate = sys.platform == "linux"
-    number = workers if separate else 1
-    sockets = [socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=separate) for _ in range(number)]
-    return sockets if separate else sockets * workers

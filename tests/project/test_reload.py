@@ -194,6 +194,15 @@ def test_a_worker_that_dies_beside_its_retired_predecessor_is_replaced(server: S
     assert call(server.connect()) == (200, True)
 
 
+def test_new_callers_do_not_wait_for_the_successor_of_a_worker_that_died(server: Server) -> None:
+    server.broken.touch()
+    os.kill(min(server.workers()), signal.SIGKILL)
+    assert eventually(lambda: server.logged("worker_failed"))  # Its successor.
+    assert {call(server.connect()) for _ in range(32)} == {(200, True)}
+    server.broken.unlink()
+    assert eventually(lambda: server.logged("worker_started") == 3)
+
+
 def test_a_slow_caller_is_answered_although_its_worker_ends(server: Server) -> None:
     """A body that began before SIGTERM is read to its end; a request that was sent in that moment is answered."""
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
