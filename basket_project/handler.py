@@ -15,6 +15,7 @@ from baskets.api.protocol.envelope import header_fields
 from baskets.db.backend.base import thread_connection
 
 UNROUTABLE_PATH = "//"
+UNKNOWN_METHOD = "UNKNOWN"
 ADMIN = "/admin/"
 
 
@@ -44,11 +45,14 @@ class Handler(WSGIHandler):
 def _clean(environ: dict[str, Any]) -> None:
     """Clean what Django would misread, before it parses a request.
 
+    - A method with small letters becomes an unknown one: methods are case-sensitive (RFC 9110, 9.1), and Django reads `get` as GET.
     - A path that is not UTF-8 is routed to a URL that does not exist. Django would percent-encode the invalid bytes again, and so
       give one user id a second spelling. A middleware cannot repair that, because it no longer sees the bytes.
     - A media type that Django cannot parse is removed: it would raise before any error handler is active.
     - Cookies outside of the admin are removed: only the admin reads them, and parsing them can be expensive.
     """
+    if not environ["REQUEST_METHOD"].isupper():
+        environ["REQUEST_METHOD"] = UNKNOWN_METHOD
     path = environ.get("PATH_INFO", "")
     if not path.startswith(ADMIN):
         environ.pop("HTTP_COOKIE", None)
