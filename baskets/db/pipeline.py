@@ -279,7 +279,6 @@ class _ThreadState(threading.local):
     """The state of this thread, as its connection is."""
 
     connection: PipelineConnection | None = None
-    in_pipeline = False
 
 
 _state = _ThreadState()
@@ -301,7 +300,7 @@ def execute(statement: Statement | str, parameters: Parameters, *, on_no_rows: E
         result = connection.enqueue(statement, parameters, on_no_rows)
     else:
         result = _enqueue_wrapped(connection, statement, parameters, on_no_rows)
-    if not _state.in_pipeline:
+    if not django.in_pipeline:
         connection.flush()
     return result
 
@@ -325,24 +324,21 @@ class pipeline:  # noqa: N801 (as context managers are named)
     A nested block is part of the outer one. An error is raised when a result is read, or at the end of the outermost block.
     The block gets a `CommitState`: what is known of the commit, also after an error.
 
+    No transaction begins inside a block, only savepoints; see `DatabaseWrapper.set_autocommit`.
+
     :param commit: whether the block is the whole of its transaction, so that COMMIT can be sent with its last statements.
-    :raises RuntimeError: a block with `commit` is inside another one. Its transaction would end before its statements are sent.
     """
 
-    __slots__ = ("_commit", "_is_outermost", "_state")
+    __slots__ = ("_commit", "_django", "_is_outermost", "_state")
 
     def __init__(self, *, commit: bool = False) -> None:
         self._commit = commit
 
     def __enter__(self) -> CommitState:
-        self._is_outermost = not _state.in_pipeline
+        self._django = _current_connection().django
+        self._is_outermost = not self._django.in_pipeline
+        self._django.in_pipeline = True
         self._state = CommitState()
-        if self._is_outermost:
-            _current_connection()
-            _state.in_pipeline = True
-        elif self._commit:
-            message = "A transaction cannot run inside of a pipeline() block: its statements would be sent after its end."
-            raise RuntimeError(message)
         return self._state
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
@@ -350,14 +346,13 @@ class pipeline:  # noqa: N801 (as context managers are named)
             return
         try:
             if kind is None:
-                connection = _current_connection()
-                django = connection.django
+                connection, django = _current_connection(), self._django
                 # Inside another transaction, for example in a test, ours is a savepoint.
                 is_whole = django.in_atomic_block and not django.savepoint_ids and not django.needs_rollback
                 self._state.maybe_committed = True  # COMMIT is sent with the last statements, or by Django when this block is left.
                 connection.flush(commit=self._state if self._commit and is_whole else None)
         finally:
-            _state.in_pipeline = False
+            self._django.in_pipeline = False
             if _state.connection:
                 _state.connection.discard_queue()
 

@@ -1,5 +1,6 @@
 """Queued statements: they run in order, in few round trips, and no statement runs alone."""
 
+import contextlib
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -83,6 +84,30 @@ def test_a_transaction_is_refused_while_a_pipeline_is_open(row: Partner) -> None
             run_in_transaction(lambda: execute(RENAME, ["never", row.pk]))
         assert connection.get_autocommit()
     assert name_of(row) == "after"
+
+
+def test_a_transaction_of_django_is_refused_while_a_pipeline_is_open(row: Partner) -> None:
+    """Its end would send nothing: what it reports as committed would be lost with the block, and what it rolls back would be written."""
+    with contextlib.suppress(LookupError), pipeline():
+        with pytest.raises(RuntimeError, match=r"inside of a pipeline\(\) block"), transaction.atomic():
+            execute(RENAME, ["never", row.pk])
+        assert connection.get_autocommit()
+        raise LookupError
+    with transaction.atomic():
+        execute(RENAME, ["after", row.pk])
+    assert name_of(row) == "after"
+
+
+def test_a_savepoint_inside_of_a_pipeline_decides_about_its_statements(row: Partner) -> None:
+    def step() -> None:
+        with contextlib.suppress(LookupError), transaction.atomic():
+            execute(RENAME, ["never", row.pk])
+            raise LookupError
+        with transaction.atomic():
+            execute("UPDATE baskets_partner SET name = name || %s WHERE id = %s", [" and after", row.pk])
+
+    run_in_transaction(step)
+    assert name_of(row) == "before and after"
 
 
 def test_a_savepoint_is_no_transaction_to_commit(row: Partner) -> None:

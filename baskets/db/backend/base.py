@@ -123,6 +123,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     :ivar statements: number of statements run so far, those of a pipeline one by one.
     :ivar flush_pipeline: sends what is queued; called before each statement of Django's, so that the order stays.
+    :ivar in_pipeline: whether a `pipeline()` block is open.
     """
 
     # Django takes from here how to connect, and the classes of errors.
@@ -132,6 +133,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().__init__(*arguments, **named)
         self.statements = 0
         self.flush_pipeline: Callable[[], None] = lambda: None
+        self.in_pipeline = False
         self.execute_wrappers.append(self._run_in_order)
 
     def _run_in_order(self, execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 (as Django calls it)
@@ -156,7 +158,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super().ensure_connection()
 
     def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:  # noqa: FBT001, FBT002 (as Django has it)
-        """Change autocommit. See Note [Ends of a transaction]."""
+        """Change autocommit. See Note [Ends of a transaction].
+
+        :raises RuntimeError: a transaction would begin inside of a `pipeline()` block, which may send its statements after its end.
+        """
+        if self.in_pipeline and not autocommit:
+            message = "A transaction cannot run inside of a pipeline() block: its statements would be sent after its end."
+            raise RuntimeError(message)
         connection = self.connection
         is_checked = self.health_check_enabled  # type: ignore[attr-defined] # The stubs do not know it.
         if connection is None or not connection.is_idle or self.in_atomic_block or is_checked:
