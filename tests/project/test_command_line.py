@@ -97,6 +97,27 @@ def test_manage_without_settings_says_in_one_line_which_variable_is_missing_and_
     assert answer.stderr.endswith(" For the demo, run `python3 -m basket_project manage COMMAND`.\n")
 
 
+@pytest.mark.parametrize(
+    "command", ["migrate --no-input", "check --database default", "createsuperuser --no-input --username a --email a@b.c"]
+)
+def test_a_command_of_django_says_in_one_line_which_database_it_cannot_reach(command: str, listening_port: int) -> None:
+    """The password stays secret. The port accepts connections, and answers none: the message of that error names no host."""
+    url = f"postgres://owner:pass-word@127.0.0.1:{listening_port}/x"
+    variables = {"PATH": os.environ["PATH"], "DATABASE_URL": url, "DJANGO_SECRET_KEY": "x" * 50, "DJANGO_SUPERUSER_PASSWORD": "y" * 20}
+    ended = subprocess.run(
+        [sys.executable, "manage.py", *command.split()],
+        cwd=PROJECT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert ended.stderr.startswith(f"The database cannot be reached (host 127.0.0.1, port {listening_port}): ")
+    assert "pass-word" not in ended.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     occupied = tmp_path / "file"
     occupied.touch()
