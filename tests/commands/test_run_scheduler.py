@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from baskets.db.statements import Statement
 from baskets.domain import audit_log, runner
 from baskets.domain.actors import Actor
 from baskets.domain.maintenance import invariant_checker, schedule
@@ -116,8 +117,6 @@ def test_a_night_is_due_for_an_hour(minutes_ago: int, *, due: bool) -> None:
         cursor.execute("SELECT statement_timestamp() AT TIME ZONE 'UTC'")
         now = cursor.fetchone()[0]
     begins = now - timedelta(minutes=minutes_ago)
-    if begins.date() != now.date():
-        pytest.skip("Midnight in UTC lies between; a night begins on the day of its time.")
     begun = schedule.night_due(begins.time())
     assert (begun is not None) == due
     if begun:
@@ -126,6 +125,25 @@ def test_a_night_is_due_for_an_hour(minutes_ago: int, *, due: bool) -> None:
         assert schedule.night_due(begins.time()) == begun  # Nothing was purged yet.
         runner.run(audit_log.record, kind=DeskEntry.Kind.PURGED, about="basket", data={}, actor=Actor.system("purge_history"))
         assert schedule.night_due(begins.time()) is None
+
+
+@pytest.mark.parametrize(
+    ("begins", "due"),
+    [
+        ("2028-02-29 23:05", False),
+        ("2028-02-29 23:20", True),
+        ("2028-02-29 23:59", True),
+        ("2028-03-01 00:00", True),
+        ("2028-03-01 00:10", True),
+        ("2028-03-01 00:11", False),
+    ],
+)
+def test_a_night_may_last_beyond_midnight(begins: str, *, due: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At ten past midnight, on the first of a month."""
+    text = schedule.NIGHT.sql.replace("statement_timestamp()", "timestamptz '2028-03-01 00:10Z'")
+    monkeypatch.setattr(schedule, "NIGHT", Statement("night_at_midnight", text))
+    begun = schedule.night_due(datetime.fromisoformat(begins).time())
+    assert begun == (datetime.fromisoformat(f"{begins}Z") if due else None)
 
 
 @pytest.mark.parametrize("text", ["3:17", "24:00", "03:60", "\u0660\u0663:17", "now", ""])

@@ -20,13 +20,14 @@ SELECT CASE WHEN EXISTS (
 ) THEN true ELSE pg_try_advisory_lock(%(high)s::int, %(low)s::int) END
 """,
 )
-# The audit log records each purge, however it was started. The purge is the last work of a night, so interrupted work is repeated.
+# The latest moment of that time, which may be yesterday's: a night may last beyond midnight. The audit log records each purge, however it
+# was started. The purge is the last work of a night, so interrupted work is repeated.
 NIGHT = Statement(
     "night_due",
     """
 SELECT night.at
-FROM (SELECT date_trunc('day', statement_timestamp(), 'UTC') + %s::time::interval AS at) night
-WHERE statement_timestamp() >= night.at AND statement_timestamp() < night.at + interval '1 hour'
+FROM (SELECT date_trunc('day', statement_timestamp() - %(time)s::interval, 'UTC') + %(time)s::interval AS at) night
+WHERE statement_timestamp() < night.at + interval '1 hour'
   AND NOT EXISTS (SELECT FROM baskets_deskentry entry WHERE entry.kind = 'purged' AND entry.at >= night.at)
 """,
 )
@@ -45,5 +46,5 @@ def night_due(at: time) -> datetime | None:
 
     :param at: the time of day, in UTC.
     """
-    rows = execute(NIGHT, [at.isoformat()]).fetchall()
+    rows = execute(NIGHT, {"time": at.isoformat()}).fetchall()
     return cast("datetime", rows[0][0]) if rows else None
