@@ -16,6 +16,8 @@ import structlog
 from django.apps import apps
 from django.db import connection, transaction
 from django.test import TransactionTestCase
+from hypothesis import HealthCheck
+from hypothesis import settings as profile
 from pytest_django import Settings
 from whitenoise.middleware import WhiteNoiseMiddleware
 
@@ -49,6 +51,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             report.longrepr = f"{title} of {item.nodeid} has in clear: {sorted(found)}"
     return report
 
+
+# --- Made-up examples ---------------------------------------------------------------
+
+# The same in each run, and however long a busy machine takes for one.
+profile.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+profile.load_profile("tests")
 
 # --- Coverage ---------------------------------------------------------------------
 
