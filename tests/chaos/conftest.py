@@ -15,6 +15,7 @@ from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
+from tests.second_client import connect
 
 
 @pytest.fixture
@@ -36,10 +37,7 @@ def separate_connection() -> Iterator[None]:
 @pytest.fixture
 def second_connection(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
     """A second client of the same database."""
-    parameters = connection.get_connection_params()
-    for name in ("cursor_factory", "context", "prepare_threshold"):
-        parameters.pop(name, None)
-    with psycopg.connect(**parameters) as client:
+    with connect() as client:
         yield client
 
 

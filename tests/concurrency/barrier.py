@@ -2,16 +2,20 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from django.db import connection
 
-WAIT_SECONDS = 30
+from tests.waiting import eventually
+
+WAIT_SECONDS = 60
 
 
 def run_concurrently(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Release all calls at once.
+
+    They wait for locks longer than in production: on a busy machine the last one of a crowd may wait for seconds.
 
     :returns: the result or the exception of each call, in the order of the calls.
     """
@@ -19,7 +23,9 @@ def run_concurrently(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
     def one(call: Callable[[], Any]) -> Any:
         try:
-            connection.ensure_connection()
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'; SET statement_timeout = '{WAIT_SECONDS}s'")
+            connection.connection.wait_seconds = WAIT_SECONDS
             barrier.wait(WAIT_SECONDS)
             return call()
         except Exception as error:  # noqa: BLE001 (an outcome like any other: the test compares it)
@@ -65,10 +71,23 @@ class PausedCall:
             first = pool.submit(paused)
             assert self.reached.wait(WAIT_SECONDS)
             second = pool.submit(_outcome, while_paused)
-            # Long enough for the second to come to the first one's lock, short beside the lock timeout of 3 s.
-            threading.Event().wait(0.3)
-            self._go.set()
+            try:
+                assert eventually(lambda: are_stuck_or_done([second]), WAIT_SECONDS)
+            finally:
+                self._go.set()
             return first.result(WAIT_SECONDS), second.result(WAIT_SECONDS)
+
+
+def waiting_for_locks() -> int:
+    """Return how many sessions wait for a lock of the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        return int(cursor.fetchone()[0])
+
+
+def are_stuck_or_done(running: Sequence[Future[Any]]) -> bool:
+    """Return whether each call has ended, or waits for a lock of the database."""
+    return waiting_for_locks() >= sum(not call.done() for call in running)
 
 
 def _outcome(call: Callable[[], Any]) -> Any:

@@ -4,21 +4,20 @@ The expected outcome is not written down: it comes from the calls themselves, ru
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-import psycopg
 from django.db import connection
 
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.checkout import attention, expiry
-from tests.concurrency.barrier import WAIT_SECONDS, run_concurrently
+from tests.concurrency.barrier import WAIT_SECONDS, are_stuck_or_done, run_concurrently
 from tests.concurrency.operations import OPERATIONS, summarize_outcome
-from tests.concurrency.scenarios import Scenario, build_scenario, final_state
+from tests.concurrency.scenarios import build_scenario, final_state
+from tests.second_client import holding
+from tests.waiting import eventually
 
 
 def outcome_of(call: Callable[[], Any]) -> Any:
@@ -59,11 +58,13 @@ def at_once(kind: str, first: str, second: str) -> Any:
 def while_held(kind: str, first: str, second: str, lock: str) -> Any:
     """Send both into a lock that a third connection holds, so that the first waits there when the second arrives."""
     scenario = build_scenario(kind)
-    with ThreadPoolExecutor(2) as pool, _holding(lock, scenario):
+    lock = LOCKS[lock].format(basket=scenario.shopper.owner.basket_id)
+    with ThreadPoolExecutor(2) as pool, holding(lock):
         running: list[Future[Any]] = []
         for name in (first, second):
             running.append(pool.submit(outcome_of, lambda name=name: OPERATIONS[name](scenario)))
-            _until_stuck_or_done(running)
+            # The lock timeout is 3 s: a second call that comes later finds no lock, as on a busy machine it may.
+            eventually(lambda: are_stuck_or_done(running), 2)
     return _found(first, second, [call.result(WAIT_SECONDS) for call in running])
 
 
@@ -73,31 +74,9 @@ def _found(first: str, second: str, outcomes: list[Any]) -> Any:
 
 
 LOCKS = {
-    "basket": "SELECT FROM baskets_basket WHERE id = %(basket)s FOR UPDATE",
+    "basket": "SELECT FROM baskets_basket WHERE id = '{basket}' FOR UPDATE",
     "shirts": "SELECT FROM baskets_stock WHERE product_id = 'shirt' FOR UPDATE",
     "caps": "SELECT FROM baskets_stock WHERE product_id = 'cap' FOR UPDATE",
-    "transfers": "SELECT FROM baskets_transfer WHERE basket_id = %(basket)s FOR UPDATE",
-    "comfort": "SELECT FROM baskets_comfort WHERE basket_id = %(basket)s FOR UPDATE",
+    "transfers": "SELECT FROM baskets_transfer WHERE basket_id = '{basket}' FOR UPDATE",
+    "comfort": "SELECT FROM baskets_comfort WHERE basket_id = '{basket}' FOR UPDATE",
 }
-
-
-@contextmanager
-def _holding(lock: str, scenario: Scenario) -> Iterator[None]:
-    parameters = connection.get_connection_params()
-    for name in ("cursor_factory", "context", "prepare_threshold"):
-        parameters.pop(name, None)
-    with psycopg.connect(**parameters) as holder:
-        holder.execute(LOCKS[lock], {"basket": scenario.shopper.owner.basket_id})
-        yield
-        holder.rollback()
-
-
-def _until_stuck_or_done(running: "list[Future[Any]]") -> None:
-    deadline = time.monotonic() + 2
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while time.monotonic() < deadline:
-        with connection.cursor() as cursor:
-            cursor.execute(waiting)
-            if cursor.fetchone()[0] >= sum(not call.done() for call in running):
-                return
-        time.sleep(0.005)

@@ -3,11 +3,10 @@
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
@@ -19,9 +18,11 @@ from baskets.domain.checkout.pricing import CatalogEntry
 from baskets.domain.errors import OutOfStock
 from baskets.domain.stock import counters
 from baskets.models import Event, Stock, StockReservation
-from tests.concurrency.barrier import WAIT_SECONDS, PausedCall, run_concurrently
+from tests.concurrency.barrier import WAIT_SECONDS, PausedCall, run_concurrently, waiting_for_locks
 from tests.conftest import APP
 from tests.domain.scenarios import User, available
+from tests.second_client import holding, holding_basket
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -109,12 +110,15 @@ def test_direct_start_needs_its_second_look_at_the_stock(shopper: User, monkeypa
     if not looks_again:
         text = text.replace("available = stock.available - hold.pieces", "available = greatest(stock.available - hold.pieces, 0)")
         text = text.replace("AND stock.available >= hold.pieces", "")
-    with monkeypatch.context() as slow:
-        # Between its read of the stock and its reservation, each leaves the other time for its read.
-        paused = direct_starts.START.sql.replace("WHERE stocked IS NOT NULL", "WHERE stocked IS NOT NULL AND pg_sleep(0.5)::text = ''")
-        slow.setattr(direct_starts, "START", Statement("slow_start", paused))
-        slow.setattr(direct_starts, "RESERVE", Statement("reservation", text))
-        outcomes = run_concurrently([shopper.start, other_shopper.start])
+    with monkeypatch.context() as patch, holding("SELECT FROM baskets_stock WHERE product_id = 'shirt' FOR UPDATE") as holder:
+
+        def let_go() -> None:
+            """Both have read the stock, and wait for its lock."""
+            assert eventually(lambda: waiting_for_locks() == 2, WAIT_SECONDS)
+            holder.rollback()
+
+        patch.setattr(direct_starts, "RESERVE", Statement("reservation", text))
+        *outcomes, _ = run_concurrently([shopper.start, other_shopper.start, let_go])
     held = StockReservation.objects.filter(product_id="shirt", status="HELD").aggregate(n=Sum("pieces"))["n"]
     refused = [outcome for outcome in outcomes if isinstance(outcome, OutOfStock)]
     assert (held, len(refused)) == ((7, 1) if looks_again else (14, 0))
@@ -222,23 +226,8 @@ def test_reclaim_skips_a_locked_basket(shopper: User) -> None:
         user.wait(minutes=minutes)
     other_shopper, fourth_shopper = shopper.beside("ben"), shopper.beside("dora")
     fourth_shopper.place("shirt", 5)
-    with ThreadPoolExecutor(1) as pool:
-
-        def hold_the_lock(locked: threading.Event, go: threading.Event) -> None:
-            try:
-                with transaction.atomic():
-                    store.lock_basket(other_shopper.owner.basket_id)
-                    locked.set()
-                    assert go.wait(WAIT_SECONDS)
-            finally:
-                connection.close()
-
-        locked, go = threading.Event(), threading.Event()
-        paused = pool.submit(hold_the_lock, locked, go)
-        assert locked.wait(WAIT_SECONDS)
+    with holding_basket(other_shopper.owner.basket_id):
         fourth_shopper.start()
-        go.set()
-        paused.result(WAIT_SECONDS)
     assert fourth_shopper.lists()["checkout"] == [("shirt", 5, 5)]
     assert other_shopper.lists()["checkout"] == [("shirt", 5, 5)]
 

@@ -1,13 +1,11 @@
 """A cached key: whatever changed of its row applies to the next call, whatever call that is."""
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 from pytest_django import Settings
 
 from baskets.api.auth import api_keys as auth_api_keys
@@ -16,11 +14,11 @@ from baskets.api.views.base import ApiViewSet
 from baskets.domain.access import api_keys
 from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import store
 from baskets.models import ApiKey, Basket, Event, Partner, Throttle
 from baskets.models.basket_snapshot import Owner
 from tests.api.conftest import Api, Issue, Lines, PassTime, Sells, Unchanged
 from tests.api.endpoints import CALLS, OF_A_USER, Endpoint
+from tests.second_client import holding_basket
 
 INVALID = (401, 401, "api_key_invalid")
 THROTTLED = (429, 503, "throttled")
@@ -138,28 +136,13 @@ def test_a_revoked_key_flags_nothing_and_expires_nothing(cached_api: Api, pass_t
 def test_a_revoked_key_is_refused_while_the_basket_is_locked(cached_api: Api, partner: Partner) -> None:
     """The key comes before the state; a valid key gets `busy`."""
     basket_id = Owner(partner_id=partner.pk, user_id="ada").basket_id
-    locked, go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        try:
-            with transaction.atomic():
-                store.lock_basket(basket_id)
-                locked.set()
-                assert go.wait(30)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        holder = pool.submit(hold)
-        assert locked.wait(30)
+    with holding_basket(basket_id):
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '200ms'")
         assert cached_api.start().refusal == (503, 503, "busy")
         revoke(cached_api)
         assert cached_api.start().refusal == INVALID
         connection.close()
-        go.set()
-        holder.result(30)
 
 
 def test_the_refusal_of_a_revoked_key_is_logged_without_a_caller(cached_api: Api, lines: Lines) -> None:

@@ -1,16 +1,12 @@
 """Old history goes, open history stays, and every rule holds at each step of it."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 from django.db.models import F, Sum
 
 from baskets.domain import idempotency
-from baskets.domain.baskets import store
 from baskets.domain.checkout import expiry
 from baskets.domain.errors import OrderNotFound
 from baskets.domain.events import feed
@@ -19,10 +15,11 @@ from baskets.domain.stock import supply
 from baskets.models import Attention, Basket, CheckoutSession, Event, FeedPosition, IdempotencyRecord, Stock, StockAdjustment
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
-from tests.concurrency.barrier import WAIT_SECONDS, run_concurrently
+from tests.concurrency.barrier import run_concurrently
 from tests.domain.maintenance.test_invariant_checker import build
 from tests.domain.scenarios import User, available
 from tests.factories import TESTER, PartnerFactory, ProductFactory
+from tests.second_client import holding_basket
 from tests.time_travel import age_all_rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -202,23 +199,8 @@ def test_purges_side_by_side_remove_everything_once_and_leave_what_is_in_use(sho
         order(user, 1)
         expire(user)
     age_all_rows(timedelta(days=400))
-    locked, go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        try:
-            with transaction.atomic():
-                store.lock_basket(users[0].owner.basket_id)
-                locked.set()
-                assert go.wait(WAIT_SECONDS)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(hold)
-        assert locked.wait(WAIT_SECONDS)
+    with holding_basket(users[0].owner.basket_id):
         done = run_concurrently([purged] * 4)
-        go.set()
-        held.result(WAIT_SECONDS)
     assert [outcome for outcome in done if isinstance(outcome, Exception)] == []
     assert sum(outcome["baskets"] for outcome in done) + purged()["baskets"] == 9
     assert Basket.objects.count() == 0
