@@ -1,14 +1,28 @@
 """Lets time pass by moving what is stored into the past. No clock is touched: the service reads the clock of the database."""
 
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.apps import apps
-from django.db import models
+from django.db import connection, models
 from django.db.models import F
 
 from baskets.models import Basket, CheckoutSession, Stock, StockAdjustment, StockReservation
+
+
+def await_full_period(*, seconds: float, left: float) -> None:
+    """Wait, if a period of the database's clock ends soon: a test that reads the clock several times needs the same period.
+
+    :param seconds: the length of the periods, which begin with the hour.
+    :param left: what the test needs.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %(seconds)s - extract(epoch FROM clock_timestamp())::numeric %% %(seconds)s", {"seconds": seconds})
+        rest = float(cursor.fetchone()[0])
+    if rest < left:
+        time.sleep(rest + 0.1)
 
 
 def age_rows(by: timedelta, *querysets: "models.QuerySet[Any]") -> None:

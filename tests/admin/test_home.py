@@ -27,7 +27,7 @@ from baskets.models import ActivityState, Attention, Basket, Partner, WebhookEnd
 from tests.admin.conftest import Shop
 from tests.admin.repairs.repair_states import broken
 from tests.factories import TESTER, PartnerFactory
-from tests.time_travel import age_all_rows
+from tests.time_travel import age_all_rows, await_full_period
 
 pytestmark = pytest.mark.django_db
 HOME = "/admin/"
@@ -206,6 +206,7 @@ def test_each_plot_has_its_words_and_its_table_and_no_script(full_shop: Shop, vi
 def test_active_checkouts_are_those_of_each_moment(full_shop: Shop, viewer: Client) -> None:
     body_of(viewer)
     let_time_pass(viewer, hours=2)
+    await_full_period(seconds=3600, left=10)
     full_shop.buyer("cid").finish(True)
     dan = full_shop.buyer("dan")
     dan.place("song")

@@ -9,7 +9,8 @@ from baskets.net import http_client, kept_connections
 from baskets.net.http_client import RequestFailed
 from baskets.net.kept_connections import KeptConnections
 from baskets.net.outgoing_urls import origin_of, validate_url
-from tests.net.http_servers import Server
+from tests.net.http_servers import PATIENT, Server
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def kept() -> Iterator[KeptConnections]:
 
 
 def post(url: str, kept: KeptConnections) -> int:
-    return http_client.send_request(url, method="POST", body=b"{}", timeout_seconds=2, kept=kept).status
+    return http_client.send_request(url, method="POST", body=b"{}", timeout_seconds=PATIENT, kept=kept).status
 
 
 class KeepingServer(Server):
@@ -117,5 +118,5 @@ def test_timeout_on_a_kept_connection_is_not_repeated(internal_addresses_allowed
     with pytest.raises(RequestFailed, match=r"No whole answer within 0\.3 s\.") as failed:
         http_client.send_request(url, method="POST", body=b"{}", timeout_seconds=0.3, kept=kept)
     assert failed.value.timed_out
-    assert server.requests == [1, 1]
+    assert eventually(lambda: server.requests == [1, 1])
     server.listening.close()

@@ -23,6 +23,7 @@ from baskets.models import DeskEntry, SecondFactor, StaffSession, Throttle
 from tests.admin.auth.signing_in import INDEX, LOGIN, PASSWORD, explanation, inside, journal, sign_in
 from tests.admin.conftest import post
 from tests.conftest import Log
+from tests.time_travel import await_full_period
 
 pytestmark = pytest.mark.django_db
 CODE, ENROL = "/admin/login/code/", "/admin/login/set-up/"
@@ -39,11 +40,8 @@ def now() -> float:
 
 @pytest.fixture(autouse=True)
 def full_totp_step() -> None:
-    """Let no time step end within a test: the database's clock cannot be stopped."""
-    left = 30 - now() % 30
-    if left < 5:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(%s)", [left + 0.1])
+    """Let no time step end within a test."""
+    await_full_period(seconds=30, left=8)
 
 
 def code_of(secret: str, *, steps: int = 0) -> str:
