@@ -2,54 +2,51 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
 from tests.factories import PartnerFactory, ProductFactory
+from tests.threads import beside
 
 
 class Buyers:
-    """Three threads that buy one piece after the other, and note what was acknowledged and what failed."""
+    """What three threads that buy one piece after the other know: what was acknowledged, and what failed."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self) -> None:
         self.orders: list[tuple[str, float]] = []
         self.failures: list[Exception] = []
-        self._owner = owner
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(3)]
-        for thread in self._threads:
-            thread.start()
-
-    def _run(self, number: int) -> None:
-        try:
-            self._buy(number)
-        finally:
-            connections.close_all()
-
-    def _buy(self, number: int) -> None:
-        count = 0
-        while not self._stop.is_set():
-            count += 1
-            user = User(self._owner).beside(f"{number}-{count}")
-            try:
-                user.place("song")
-                order_no = user.start().session.order_no
-                user.finish(ordered=True)
-                self.orders.append((order_no, time.monotonic()))
-            except (DatabaseError, InterfaceError) as error:
-                self.failures.append(error)
-                close_old_connections()
-                time.sleep(0.02)
 
     def bought_since(self, moment: float) -> int:
         return sum(at > moment for _, at in self.orders)
 
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+
+@contextmanager
+def buying(owner: Owner) -> Iterator[Buyers]:
+    """Let three threads buy during a block."""
+    made, ended = Buyers(), threading.Event()
+
+    def buy(number: int) -> None:
+        count = 0
+        while not ended.is_set():
+            count += 1
+            user = User(owner).beside(f"{number}-{count}")
+            try:
+                user.place("song")
+                order_no = user.start().session.order_no
+                user.finish(ordered=True)
+                made.orders.append((order_no, time.monotonic()))
+            except (DatabaseError, InterfaceError) as error:
+                made.failures.append(error)
+                close_old_connections()
+                time.sleep(0.02)
+
+    with beside(*(partial(buy, number) for number in range(3)), stop=ended.set):
+        yield made
 
 
 def shop(stock: int) -> User:

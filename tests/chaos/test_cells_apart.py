@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -22,6 +23,7 @@ from tests.chaos.replication import Pair, port_of
 from tests.chaos.test_fail_over import folder, reach, template  # noqa: F401 (fixtures)
 from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
 from tests.factories import TESTER, ProductFactory
+from tests.threads import beside
 
 pytestmark = [pytest.mark.long, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("fail_over")]
 SUPPLIED = 3000
@@ -85,15 +87,8 @@ def buyers(clusters: list[Cluster]) -> Iterator[list[int]]:
                     sold[cell] += client.execute(BUY).fetchone() is not None
             stop.wait(0.1)
 
-    threads = [threading.Thread(target=buy, args=(cell,)) for cell in range(len(clusters))]
-    for thread in threads:
-        thread.start()
-    try:
+    with beside(*(partial(buy, cell) for cell in range(len(clusters))), stop=stop.set):
         yield sold
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def read(cluster: Cluster, statement: str) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -15,6 +14,7 @@ from baskets.domain.baskets import store
 from tests import seams
 from tests.chaos.db_inspection import BUSY, DONE, UNAVAILABLE, backend_pid, event_kinds, outcome, waits_for_lock
 from tests.domain.scenarios import User
+from tests.threads import beside
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,10 +39,8 @@ def test_cancelled_statement_is_answered_busy(shopper: User, second_connection: 
         assert eventually(waits_for_lock(second_connection, pid), 10)
         second_connection.execute("SELECT pg_cancel_backend(%s)", [pid])
 
-    with ThreadPoolExecutor(1) as pool:
-        cancelled = pool.submit(cancel)
+    with beside(cancel):
         assert outcome(finish()) == BUSY
-        cancelled.result(10)
     second_connection.rollback()
     assert (shopper.lists(), event_kinds()) == before
     assert (outcome(finish()), backend_pid()) == (DONE, pid)

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import struct
-import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from baskets.db.pipeline import CommitState, PipelineConnection
 from baskets.db.statements import Statement
+from tests.threads import beside
 
 SYNC = b"S\0\0\0\4"
 
@@ -48,6 +48,7 @@ def fake_server(answers: bytes) -> Any:
     def serve() -> None:
         client, _ = listening.accept()
         with client:
+            client.settimeout(60)
             client.recv(struct.unpack("!I", client.recv(4, socket.MSG_WAITALL))[0] - 4, socket.MSG_WAITALL)
             client.sendall(GREETING)
             received = b""
@@ -58,11 +59,9 @@ def fake_server(answers: bytes) -> Any:
             client.recv(1)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = threading.Thread(target=serve)
-        server.start()
-        yield listening.getsockname()[1]
-        server.join(10)
-        assert not server.is_alive()
+        listening.settimeout(60)
+        with beside(serve):
+            yield listening.getsockname()[1]
 
 
 @pytest.mark.parametrize(

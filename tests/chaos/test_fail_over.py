@@ -2,9 +2,9 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from baskets.db.pipeline import execute
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import CheckoutSession, Event, FeedPosition
-from tests.chaos.buyers import Buyers, shop
+from tests.chaos.buyers import buying, shop
 from tests.chaos.proxy import Proxy
 from tests.chaos.replication import Pair, database_options, new_cluster, port_of, running_pair, writable_folder
 from tests.domain.scenarios import available
+from tests.threads import beside
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("fail_over")]
@@ -95,8 +96,7 @@ def test_with_a_synchronous_standby_no_acknowledged_order_is_lost(pair: Pair, re
     proxy = Proxy(("127.0.0.1", int(port_of(pair.primary))))
     if fault == "cut off":
         reach(pair.primary.password, proxy.port, port_of(pair.standby))
-    buyers = Buyers(user.owner)
-    try:
+    with closing(proxy), buying(user.owner) as buyers:
         assert eventually(lambda: len(buyers.orders) > 10)
         if fault == "cut off":
             proxy.thawed.clear()
@@ -105,9 +105,6 @@ def test_with_a_synchronous_standby_no_acknowledged_order_is_lost(pair: Pair, re
         pair.promote()
         promoted = time.monotonic()
         assert eventually(lambda: buyers.bought_since(promoted) > 10)
-    finally:
-        buyers.stop()
-        proxy.close()
     connection.close()
     acknowledged = {order_no for order_no, _ in buyers.orders}
     stored = set(CheckoutSession.objects.filter(status="ORDERED").values_list("order_no", flat=True))
@@ -146,12 +143,9 @@ def test_an_operator_who_cancels_the_wait_for_the_standby_makes_no_order_acknowl
             assert eventually(lambda: bool(client.execute(waiting).fetchall()))
             client.execute(f"SELECT {way}(pid) FROM ({waiting}) one")  # noqa: S608 (both are constants of this test)
 
-    operator = threading.Thread(target=cancel)
-    operator.start()
     connection.settings_dict["WAIT_SECONDS"] = connection.connection.wait_seconds = 10
-    with pytest.raises(OperationalError) as failure:
+    with beside(cancel), pytest.raises(OperationalError) as failure:
         user.finish(ordered=True)
-    operator.join()
     assert ("without its synchronous standby" in str(failure.value)) == (way == "pg_cancel_backend")
 
 

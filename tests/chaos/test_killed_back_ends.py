@@ -7,8 +7,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from baskets.models import CheckoutSession, Event
 from baskets.models.basket_snapshot import Owner
 from tests.api.process_server import process_server
 from tests.chaos.restarted import kill_at_random, restarted
-from tests.concurrency.test_feed import and_close
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
 from tests.project.test_documents import fenced
+from tests.threads import beside
 
 CONSUMERS = 3
 KILLS = 8
@@ -101,8 +101,7 @@ def test_back_ends_that_are_killed_at_random_know_every_order(buyer: User, tmp_p
         while not stop.is_set():
             webhook_delivery.Deliverer(workers=16).run(once=False, stop=stop.is_set)
 
-    with ThreadPoolExecutor(8) as pool, process_server(threads=4) as server, contextlib.ExitStack() as ending:
-        ending.callback(stop.set)
+    with process_server(threads=4) as server, beside(deliver, stop=stop.set):
         common = {"KEY": key, "WEBHOOK_SECRET": secret, "PORT": str(port), "PATH": ""}
         programs = {
             f"consumer-{number}": (
@@ -111,15 +110,9 @@ def test_back_ends_that_are_killed_at_random_know_every_order(buyer: User, tmp_p
             )
             for number in range(CONSUMERS)
         } | {"receiver": (receiver, common | {"DATABASE_FILE": str(files[-1])})}
-        pool.submit(and_close, deliver)
         with restarted(programs, tmp_path) as running:
-            sellers = [pool.submit(and_close, lambda n=n: sell(buyer.beside(f"user-{n}"), enough)) for n in range(3)]
-            try:
+            with beside(*(partial(sell, buyer.beside(f"user-{n}"), enough) for n in range(3)), stop=enough.set):
                 kill_at_random(running, times=KILLS, rng=rng)
-            finally:
-                enough.set()
-            for seller in sellers:
-                seller.result(30)
             for file in files[:-1]:
                 await_orders(lambda file=file: by_feed(file))
             await_orders(lambda: by_webhook(files[-1]))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 
 import pytest
@@ -14,6 +15,7 @@ from tests.chaos.faults import DATABASE_FAULTS, FAULTS, SERVICE_FAULTS, Fault
 from tests.chaos.harness import Harness, running_harness
 from tests.chaos.journal import ChaosClient
 from tests.conftest import LongRun
+from tests.threads import beside
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
@@ -26,14 +28,8 @@ def under_load(harness: Harness, rng: Random) -> Iterator[list[ChaosClient]]:
     """Run clients that call the service in the background; a violation that one of them finds fails the test."""
     apps = [ChaosClient(harness, number, Random(rng.getrandbits(64))) for number in range(APPS)]
     stop = threading.Event()
-    with ThreadPoolExecutor(APPS) as pool:
-        running = [pool.submit(app.run, stop) for app in apps]
-        try:
-            yield apps
-        finally:
-            stop.set()
-        for app in running:
-            app.result(180)
+    with beside(*(partial(app.run, stop) for app in apps), stop=stop.set):
+        yield apps
 
 
 def assert_every_promise_is_kept(harness: Harness, apps: Sequence[ChaosClient]) -> None:

@@ -1,7 +1,6 @@
 """Serialization failures (40001) under stricter isolation: the whole transaction is retried, at most three tries in total."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event as Moment
 from types import SimpleNamespace
@@ -15,6 +14,8 @@ from baskets.db.pipeline import execute
 from baskets.models import Basket
 from tests.chaos.db_inspection import BUSY, DONE, backend_pid, event_kinds, outcome, waits_for_lock
 from tests.domain.scenarios import User
+from tests.second_client import holding
+from tests.threads import beside
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,12 +53,10 @@ def overtaken(client: Client, *, times: int, monkeypatch: pytest.MonkeyPatch) ->
         paused.set()
         assert held.wait(60)
 
-    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as pausing:
+    with beside(overtake), monkeypatch.context() as pausing:
         pausing.setattr(transactions, "time", SimpleNamespace(sleep=pause))
-        rival = pool.submit(overtake)
         assert held.wait(60)
         yield pauses
-        rival.result(30)
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
@@ -95,8 +94,7 @@ def test_write_skew_retries_the_whole_call(
     monkeypatch.setattr(transactions, "time", SimpleNamespace(sleep=pauses.append))
     execute("SET default_transaction_isolation = 'serializable'", [])
     pid = backend_pid()
-    with psycopg.connect(second_connection.info.dsn, password=second_connection.info.password) as holder, ThreadPoolExecutor(1) as pool:
-        holder.execute("SELECT FROM baskets_basket FOR UPDATE")
+    with holding("SELECT FROM baskets_basket FOR UPDATE") as holder:
 
         def cross() -> None:
             assert eventually(waits_for_lock(holder, pid), 10)
@@ -106,9 +104,8 @@ def test_write_skew_retries_the_whole_call(
             second_connection.commit()
             holder.rollback()
 
-        rival = pool.submit(cross)
-        answer = call("POST", "/baskets/users/anna/products/song", {"count": 7})
-        rival.result(30)
+        with beside(cross):
+            answer = call("POST", "/baskets/users/anna/products/song", {"count": 7})
     assert (outcome(answer), len(pauses)) == (DONE, 1)
     assert shopper.lists()["cart"] == [("song", 7)]
     assert event_kinds() == ["item_placed", "item_placed"]

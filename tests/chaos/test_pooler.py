@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from baskets.db.statements import Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import CheckoutSession
-from tests.chaos.buyers import Buyers, shop
+from tests.chaos.buyers import Buyers, buying, shop
 from tests.chaos.poolers import FOLLOWS_STATEMENTS, Pooler, programs, version_of
 from tests.chaos.proxy import Proxy
 from tests.waiting import eventually
@@ -80,12 +81,9 @@ def transaction_pool(pooled: Start) -> Pooler:
 @pytest.fixture
 def buyers(transaction_pool: Pooler) -> Iterator[Buyers]:
     """A few buyers behind the pooler. At their end, every order that was acknowledged is there."""
-    made = Buyers(shop(100_000).owner)
-    try:
+    with buying(shop(100_000).owner) as made:
         assert eventually(lambda: len(made.orders) > 10)
         yield made
-    finally:
-        made.stop()
     connection.close()
     assert {order_no for order_no, _ in made.orders} <= set(CheckoutSession.objects.values_list("order_no", flat=True))
     assert invariant_checker.check_invariants() == []
@@ -228,8 +226,7 @@ def test_a_server_that_freezes_behind_the_pooler_is_left_in_time_and_used_again(
         transaction_pool.stop()
         transaction_pool.start()
         connection.close()
-        buyers = Buyers(shop(100_000).owner)
-        try:
+        with closing(proxy), buying(shop(100_000).owner) as buyers:
             assert eventually(lambda: len(buyers.orders) > 10)
             proxy.thawed.clear()
             assert eventually(lambda: len(buyers.failures) > 3)
@@ -240,11 +237,7 @@ def test_a_server_that_freezes_behind_the_pooler_is_left_in_time_and_used_again(
             proxy.thawed.set()
             thawed = time.monotonic()
             assert eventually(lambda: buyers.bought_since(thawed) > 10)
-        finally:
-            proxy.thawed.set()
-            buyers.stop()
             connection.close()
-            proxy.close()
     transaction_pool.stop()
     transaction_pool.start()
     connection.close()

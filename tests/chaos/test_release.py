@@ -8,8 +8,8 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -18,6 +18,7 @@ import pytest
 from tests.chaos.harness import PROJECT, Harness, running_harness
 from tests.chaos.journal import ChaosClient
 from tests.conftest import LongRun
+from tests.threads import beside
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
@@ -49,14 +50,8 @@ def former() -> Iterator[Path]:
 def buying(harness: Harness, *, seed: int) -> Iterator[list[ChaosClient]]:
     """Let four clients buy during the block. Each checks every answer against what it knows."""
     clients, stop = [ChaosClient(harness, number, Random(seed + number)) for number in range(4)], threading.Event()
-    with ThreadPoolExecutor(len(clients)) as pool:
-        running = [pool.submit(client.run, stop) for client in clients]
-        try:
-            yield clients
-        finally:
-            stop.set()
-        for one in running:
-            one.result()
+    with beside(*(partial(client.run, stop) for client in clients), stop=stop.set):
+        yield clients
 
 
 def assert_stored(harness: Harness, clients: list[ChaosClient], *, url: str) -> int:

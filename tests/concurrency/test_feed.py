@@ -3,13 +3,12 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from baskets.domain.baskets import items
 from baskets.domain.errors import Refusal
@@ -18,6 +17,7 @@ from baskets.models import Event, FeedPosition, FeedState
 from tests.concurrency.barrier import WAIT_SECONDS, run_concurrently
 from tests.conftest import APP
 from tests.domain.scenarios import User
+from tests.threads import beside
 
 T = TypeVar("T")
 
@@ -62,14 +62,6 @@ def feed_state() -> FeedState:
     raise AssertionError
 
 
-def and_close(call: Callable[[], T]) -> T:
-    """Call in a thread, whose connection is closed at its end."""
-    try:
-        return call()
-    finally:
-        connection.close()
-
-
 @contextmanager
 def written_but_not_committed(user: User, *, events: int = 1) -> Iterator[Callable[[], None]]:
     """Events of a user whose transaction stays open until the returned function is called."""
@@ -82,18 +74,14 @@ def written_but_not_committed(user: User, *, events: int = 1) -> Iterator[Callab
             written.set()
             assert end.wait(WAIT_SECONDS)
 
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(and_close, write)
+    with beside(write, stop=end.set) as (done,):
 
         def commit() -> None:
             end.set()
             done.result(WAIT_SECONDS)
 
         assert written.wait(WAIT_SECONDS)
-        try:
-            yield commit
-        finally:
-            end.set()
+        yield commit
 
 
 def test_feed_readers_beside_writers_miss_no_event(shopper: User) -> None:
@@ -117,11 +105,9 @@ def test_feed_readers_beside_writers_miss_no_event(shopper: User) -> None:
             kept, seen = consumer.place, seen + consumer.seen
         return seen + Consumer(place=kept).read_to_the_end()
 
-    with ThreadPoolExecutor(2) as pool:
-        readers = [pool.submit(and_close, read) for _ in range(2)]
+    with beside(read, read, stop=written.set) as readers:
         outcomes = run_concurrently([lambda n=n: write(n) for n in range(8)])
-        written.set()
-        seen = [reader.result(WAIT_SECONDS) for reader in readers]
+    seen = [reader.result() for reader in readers]
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception) and not isinstance(outcome, Refusal)] == []
     assert seen[0] == seen[1]
     assert len(seen[0]) > 100

@@ -1,12 +1,11 @@
 """The client's own limits towards a database that hangs: the wait ends, other callers are refused at once, one at a time tries."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection
 
 from baskets.db import circuit_breaker
 from baskets.db.errors import Fault, fault_of
@@ -19,6 +18,8 @@ from baskets.models.basket_snapshot import Owner
 from tests.chaos.proxy import Proxy
 from tests.domain.scenarios import User
 from tests.factories import PartnerFactory, ProductFactory
+from tests.threads import beside
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,22 +44,6 @@ def one() -> Any:
     return execute("SELECT 1", []).fetchone()
 
 
-def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    found: list[Any] = []
-
-    def run() -> None:
-        try:
-            found.append(function())
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            found.append(error)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, found
-
-
 def test_a_server_that_hangs_is_left_and_used_again_when_it_answers(proxy: Proxy) -> None:
     assert one() == (1,)
     proxy.thawed.clear()
@@ -78,18 +63,14 @@ def test_while_one_caller_tries_the_others_are_refused(proxy: Proxy, monkeypatch
     connection.close()
     before = proxy.accepted
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "connect_timeout", 30)
-    prober, found = in_thread(one)
-    while proxy.accepted == before:  # The one that tries waits for the server.
-        pass
-    for _ in range(20):
-        with pytest.raises(OperationalError, match="just now"):
-            one()
-    assert prober.is_alive()
-    assert proxy.accepted == before + 1
-    proxy.thawed.set()
-    prober.join()
-    assert found == [(1,)]
-    assert one() == (1,)
+    with beside(one, stop=proxy.thawed.set) as (prober,):
+        assert eventually(lambda: proxy.accepted > before)  # The one that tries waits for the server.
+        for _ in range(20):
+            with pytest.raises(OperationalError, match="just now"):
+                one()
+        assert not prober.done()
+        assert proxy.accepted == before + 1
+    assert prober.result() == one() == (1,)
 
 
 def test_a_connection_from_before_a_hang_is_not_used(proxy: Proxy) -> None:

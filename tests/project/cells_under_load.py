@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from tests.project.demo_client import Client, users_of
+from tests.threads import beside
 
 BUYERS_PER_CELL = 2
 # Answers of a proxy or a service whose cell is away: the call is repeated with its Idempotency-Key.
@@ -173,15 +175,8 @@ def background(*steps: Callable[[], None]) -> Iterator[None]:
         while not stop.is_set():
             step()
 
-    threads = [threading.Thread(target=repeat, args=(step,)) for step in steps]
-    for thread in threads:
-        thread.start()
-    try:
+    with beside(*(partial(repeat, step) for step in steps), stop=stop.set):
         yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def kill_cell(data: Path, cell: int) -> None:

@@ -14,12 +14,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from basket_project.launcher.cluster import free_port
 from basket_project.launcher.processes import group_members, terminate_group
+from tests.threads import beside
 from tests.waiting import eventually
 
 PROJECT = Path(__file__).parents[2]
@@ -46,7 +48,7 @@ def serve(listener, ready, supervisor):
     if broken.exists():
         raise RuntimeError
     time.sleep(0.1)
-    limits = Limits(headers={}, idle_seconds=30, body_seconds=2, drain_seconds=0.5)
+    limits = Limits(headers={}, idle_seconds=30, body_seconds=3, drain_seconds=0.5)
     Worker(listener, echo, Policy(), threads=2, limits=limits).run(on_ready=lambda: report_ready(ready), supervisor=supervisor)
 
 service = Supervisor(host="127.0.0.1", port=port, workers=2, serve=serve, on_end=lambda _: None, delay_seconds=delay)
@@ -129,15 +131,8 @@ def callers(server: Server, *, number: int = 6) -> Iterator[Counter[str]]:
                 connection.close()
         connection.close()
 
-    threads = [threading.Thread(target=run, kwargs={"keep": bool(place % 2)}) for place in range(number)]
-    for thread in threads:
-        thread.start()
-    try:
+    with beside(*(partial(run, keep=bool(place % 2)) for place in range(number)), stop=ended.set):
         yield outcomes
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
 
 
 def test_no_call_fails_while_workers_are_replaced_twice(server: Server) -> None:
@@ -211,7 +206,7 @@ def test_a_slow_caller_is_answered_although_its_worker_ends(server: Server) -> N
         kept.request("GET", "/slow")
         server.signal(signal.SIGTERM)
         assert kept.getresponse().status == 200
-        time.sleep(1)
+        time.sleep(0.7)  # Longer than idle connections are kept then.
         slow.sendall(b"cd")
         assert slow.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
     assert server.process.wait(60) == 0
@@ -219,33 +214,38 @@ def test_a_slow_caller_is_answered_although_its_worker_ends(server: Server) -> N
 
 def test_a_body_that_never_comes_does_not_hold_up_the_end(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
-        slow.sendall(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
-        time.sleep(0.2)
+        slow.sendall(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert slow.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        slow.sendall(b"ab")
         server.signal(signal.SIGTERM)
         assert slow.makefile("rb").readline().startswith(b"HTTP/1.1 400")
     assert server.process.wait(60) == 0
 
 
-@pytest.mark.parametrize("server", [1.5], indirect=True)
+def is_ready(server: Server) -> bool:
+    return call(server.connect(), "/now")[0] == 200
+
+
+@pytest.mark.parametrize("server", [60], indirect=True)
 def test_readiness_fails_before_the_end_while_calls_are_served(server: Server) -> None:
     with callers(server, number=4) as outcomes:
-        assert call(server.connect(), "/now") == (200, True)
+        assert is_ready(server)
         server.signal(signal.SIGTERM)
-        time.sleep(0.3)
+        assert eventually(lambda: not any(is_ready(server) for _ in range(8)))
         server.signal(signal.SIGHUP)  # Too late: nothing is replaced.
-        assert call(server.connect(), "/now")[0] == 503
         assert call(server.connect()) == (200, True)
         time.sleep(0.5)
+        assert not is_ready(server)
     assert set(outcomes) == {"200"}
     assert server.process.poll() is None
+    server.signal(signal.SIGINT)  # The second signal ends the delay.
     assert server.process.wait(60) == 0
     assert server.logged("worker_started") == 2
 
 
-@pytest.mark.parametrize("server", [60], indirect=True)
-def test_a_second_signal_ends_the_delay(server: Server) -> None:
-    server.signal(signal.SIGINT)
-    time.sleep(0.2)
-    assert server.process.poll() is None
+@pytest.mark.parametrize("server", [1], indirect=True)
+def test_the_delay_ends(server: Server) -> None:
+    began = time.monotonic()
     server.signal(signal.SIGINT)
     assert server.process.wait(60) == 0
+    assert time.monotonic() - began >= 1

@@ -20,6 +20,7 @@ from basket_project.launcher.cluster import free_port
 from basket_project.launcher.processes import group_members, terminate_group
 from baskets.domain.access.api_keys import issue_api_key
 from tests.factories import TESTER, PartnerFactory
+from tests.threads import beside
 from tests.waiting import eventually
 
 PROJECT = Path(__file__).parents[2]
@@ -267,14 +268,9 @@ def test_no_call_fails_while_the_program_is_replaced(server: "subprocess.Popen[b
                 caller.close()
         caller.close()
 
-    callers = [threading.Thread(target=call) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    os.kill(server.pid, signal.SIGHUP)
-    assert eventually(lambda: not former & workers(server), seconds=180)
-    ended.set()
-    for caller in callers:
-        caller.join()
+    with beside(*[call] * 4, stop=ended.set):
+        os.kill(server.pid, signal.SIGHUP)
+        assert eventually(lambda: not former & workers(server), seconds=180)
     assert set(outcomes) == {"200"}
     if sys.platform == "linux":
         assert all(b"--worker" in Path(f"/proc/{worker}/cmdline").read_bytes() for worker in workers(server))
@@ -287,14 +283,20 @@ def test_new_callers_are_refused_while_the_service_ends(server: "subprocess.Pope
     with socket.create_connection(("127.0.0.1", port)) as slow:
         # A call whose body does not come keeps its worker.
         slow.sendall(f"POST /baskets/users/ada/products/p HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n".encode())
-        slow.sendall(b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-        time.sleep(0.5)
+        slow.sendall(b"Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+        assert slow.recv(100).startswith(b"HTTP/1.1 100 ")
         os.kill(server.pid, signal.SIGTERM)
-        time.sleep(1)
+        assert eventually(lambda: is_refused(port))
+        assert all(is_refused(port) for _ in range(16))
         assert server.poll() is None
-        for _ in range(16):
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 ESTABLISHED, LISTENING = "01", "0A"

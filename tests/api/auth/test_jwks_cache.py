@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from baskets.domain.access import jwks_cache
 from baskets.models import Partner, TokenIssuer
 from tests.api.auth.key_sets import GOOD, INVALID, OPERATOR, UNAVAILABLE, add_issuer, failing, settle, wait
 from tests.api.conftest import Api
+from tests.concurrency.barrier import run_concurrently
 from tests.key_servers import PATIENT, Issuer
 from tests.tokens import KeyPair
 
@@ -220,21 +220,12 @@ def workers(process: Any) -> Iterator[Callable[[int], Callable[[str, int], list[
 
 def test_a_crowd_with_new_tokens_asks_once_and_gets_in_with_the_next_call(app: Api, show: Any, issuer: Issuer, pair: KeyPair) -> None:
     issuer.publish(pair)
-    first: list[int] = []
-    together = threading.Barrier(8)
 
-    def come() -> None:
-        together.wait(PATIENT)
-        first.append(Api(app.key).get("/baskets/users/ada", Authorization=f"Bearer {pair.sign(GOOD)}").status)
-        connection.close()
+    def come() -> int:
+        return Api(app.key).get("/baskets/users/ada", Authorization=f"Bearer {pair.sign(GOOD)}").status
 
-    crowd = [threading.Thread(target=come) for _ in range(8)]
-    for one in crowd:
-        one.start()
-    for one in crowd:
-        one.join(PATIENT)
+    first = run_concurrently([come] * 8)
     settle()
-    assert len(first) == 8
     assert {200} <= set(first) <= {200, 503}
     assert [show(pair.sign(GOOD)).status for _ in range(8)] == [200] * 8
     assert issuer.calls == 1

@@ -3,13 +3,11 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from baskets.domain.actors import Actor, ActorKind
@@ -21,6 +19,7 @@ from baskets.models.basket_snapshot import Owner
 from tests.domain.events.receivers import Receiver, receiver
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
+from tests.threads import beside
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,20 +56,8 @@ def running_deliverer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(webhook_delivery, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(webhook_delivery, "IDLE_LANES_SECONDS", 0.3)
     stopped = threading.Event()
-
-    def work() -> None:
-        try:
-            webhook_delivery.Deliverer(workers=8).run(once=False, stop=stopped.is_set)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(work)
-        try:
-            yield
-        finally:
-            stopped.set()
-            running.result(20)
+    with beside(lambda: webhook_delivery.Deliverer(workers=8).run(once=False, stop=stopped.is_set), stop=stopped.set):
+        yield
 
 
 def await_heartbeats() -> None:

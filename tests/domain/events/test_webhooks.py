@@ -2,7 +2,6 @@
 
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,12 +28,13 @@ from baskets.models import Event, Partner, WebhookDeliverer, WebhookEndpoint, We
 from baskets.models.basket_snapshot import Owner
 from baskets.net import http_client
 from tests.concurrency.barrier import run_concurrently
-from tests.concurrency.test_feed import and_close
 from tests.domain.events.endpoints import database_now, deliver, failed_once, ids_of_all, make, pause_of, wait
 from tests.domain.events.receivers import Receiver, receiver
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory
+from tests.threads import beside
 from tests.time_travel import age_rows
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -368,15 +368,13 @@ def test_lease_is_short_whatever_a_call_may_last_and_is_prolonged_during_the_cal
     make(webhook_receiver)
     webhook_receiver.hang = threading.Event()
     shopper.place("shirt", 1)
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(and_close, deliver)
+    with beside(deliver, stop=webhook_receiver.hang.set) as (running,):
         webhook_receiver.wait_for(1)
         first = WebhookDeliverer.objects.get().alive_until
         assert first - database_now() <= webhook_lanes.LEASE
-        threading.Event().wait(2.5)
-        assert WebhookDeliverer.objects.get().alive_until - first >= timedelta(seconds=1)
-        webhook_receiver.hang.set()
-        assert running.result(30) == 1
+        prolonged = WebhookDeliverer.objects.filter(alive_until__gte=first + timedelta(seconds=1))
+        assert eventually(prolonged.exists, 25)
+    assert running.result() == 1
     assert not WebhookDeliverer.objects.exists()
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,6 +18,7 @@ from baskets.domain.stock.catalog import UNSPECIFIED, DuplicateProduct, ImportRe
 from baskets.domain.stock.supply import FutureMoment, ReportsApplied
 from baskets.models import DeskEntry, Product, Stock, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
+from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User, available
 from tests.factories import TESTER, PartnerFactory, ProductFactory
 
@@ -203,18 +203,8 @@ def test_reports_that_change_no_number_are_remembered_before_and_beside_no_other
 
 def test_two_imports_in_opposite_order_take_turns() -> None:
     rows = [row(f"p{n}", stock=n) for n in range(500)]
-    barrier, ended = threading.Barrier(2), []
-
-    def caller(mine: list[ProductRow]) -> None:
-        barrier.wait()
-        ended.append(catalog.import_products(rows=mine, as_of=None, reason="race", actor=TESTER))
-        connection.close()
-
-    threads = [threading.Thread(target=caller, args=(mine,)) for mine in (rows, rows[::-1])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    calls = [partial(catalog.import_products, rows=mine, as_of=None, reason="race", actor=TESTER) for mine in (rows, rows[::-1])]
+    ended = run_concurrently(calls)
     assert sorted(done.created for done in ended) == [0, 500]
     assert sorted(done.stock.changed for done in ended) == [0, 500]
     assert invariant_checker.check() == []
@@ -251,21 +241,11 @@ def test_imports_beside_buyers_keep_every_rule() -> None:
     partner = PartnerFactory()
     report(turn=3)
     users = [User(Owner(partner_id=partner.pk, user_id=f"user-{n}")) for n in range(4)]
-    barrier, done = threading.Barrier(5), []
 
-    def caller(work: Callable[[int], None]) -> None:
-        barrier.wait()
-        try:
-            for turn in range(8):
-                work(turn)
-            done.append(work)
-        finally:
-            connection.close()
+    def turns(work: Callable[[int], None]) -> None:
+        for turn in range(8):
+            work(turn)
 
-    threads = [threading.Thread(target=caller, args=(work,)) for work in [report, *(partial(buy, user) for user in users)]]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(done) == 5
+    works = [report, *(partial(buy, user) for user in users)]
+    assert run_concurrently([partial(turns, work) for work in works]) == [None] * 5
     assert invariant_checker.check() == []
