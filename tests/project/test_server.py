@@ -55,10 +55,10 @@ def unused_port() -> int:
     return free_port()
 
 
-def answers(port: int) -> bool:
+def answers(port: int, path: str = "/livez") -> bool:
     caller = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     with contextlib.closing(caller), contextlib.suppress(OSError, http.client.HTTPException):
-        caller.request("GET", "/livez")
+        caller.request("GET", path)
         return caller.getresponse().status == 200
     return False
 
@@ -232,8 +232,9 @@ def fewest_connections(server: "subprocess.Popen[bytes]", port: int) -> int:
 
 
 def test_a_flood_of_probes_leaves_each_an_answer(server: "subprocess.Popen[bytes]", port: int) -> None:
-    """64 callers at once, for longer than a check of the database is good for."""
+    """64 callers at once, for longer than a check of the database is good for, once each worker has loaded the migrations."""
     assert eventually(lambda: all_listen(port))
+    assert eventually(lambda: all(answers(port, "/readyz") for _ in range(16)))
     callers = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(64)]
     statuses: Counter[int] = Counter()
     end = time.monotonic() + 1.5
