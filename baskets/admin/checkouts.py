@@ -316,7 +316,7 @@ class AttentionAdmin(RepairAdmin, OfBasket):
     list_select_related = ("basket__partner", "session")
     list_filter = (
         filters.Settled,
-        filters.choices(_("reason"), "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
+        filters.FlagReason,
         filters.of_partner("basket__partner"),
         filters.InSandbox,
     )

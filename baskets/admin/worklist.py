@@ -71,9 +71,9 @@ def page(request: HttpRequest) -> dict[str, Any]:
 
 
 def _matters(request: HttpRequest) -> list[Section]:
-    everything = f"{reverse('admin:baskets_attention_changelist')}?sandbox=no"
+    in_list = reverse("admin:baskets_attention_changelist")
     short = Attention.objects.open().live().filter(reason=Attention.Reason.SHORT)
-    refused = Attention.objects.open().live().exclude(reason=Attention.Reason.SHORT)
+    refused = Attention.objects.open().live().filter(filters.REFUSED)
     refused_rows, more_refused = _by_basket(request, refused)
     short_rows, more_short = _by_basket(request, short)
     return [
@@ -85,7 +85,7 @@ def _matters(request: HttpRequest) -> list[Section]:
             ),
             nothing=gettext("No refused order may have been paid."),
             rows=refused_rows,
-            more=everything if more_refused else "",
+            more=f"{in_list}?{filters.REFUSED_WORK}" if more_refused else "",
         ),
         Section(
             title=gettext("Ordered without stock"),
@@ -94,7 +94,7 @@ def _matters(request: HttpRequest) -> list[Section]:
             ),
             nothing=gettext("No order is short of pieces."),
             rows=short_rows,
-            more=f"{everything}&reason=short" if more_short else "",
+            more=f"{in_list}?{filters.SHORT_WORK}" if more_short else "",
         ),
     ]
 

@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from baskets.admin import worklist
 from baskets.domain import runner
 from baskets.domain.access import partners
 from baskets.domain.actors import Actor, ActorKind
@@ -59,6 +60,27 @@ def test_shortages_are_on_it(shop: Shop, repairer: Client) -> None:
     runner.run(checkout_repairs.order_late, session=session, accept_short=True, expected_events=events, reason=REASON, actor=OTHER)
     body = repairer.get(WORK).content.decode()
     assert 'Ordered without stock <span class="number">1</span>' in body
+
+
+@pytest.mark.parametrize(
+    ("title", "listed"), [("The customer may have paid", ["checkout_aborted"] * 2), ("Ordered without stock", ["short"] * 2)]
+)
+def test_all_of_a_section_are_in_its_list(
+    title: str, listed: list[str], shop: Shop, repairer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page takes one row of each."""
+    monkeypatch.setattr(worklist, "MAX_ROWS", 1)
+    shop.product("lamp", 500)
+    for number in range(4):
+        shop.buyer(f"user {number}").place("lamp")
+        shop.buyer(f"user {number}").start()
+        shop.buyer(f"user {number}").pay_after_abort()
+    Attention.objects.filter(basket__user_id__in=["user 2", "user 3"]).update(reason=Attention.Reason.SHORT)
+    section = repairer.get(WORK).content.decode().partition(f"<h2>{title}")[2]
+    address = re.search(r'href="(/admin/baskets/attention/\?[^"]+)"', section)
+    assert address
+    flags = repairer.get(html.unescape(address[1])).context["cl"].result_list
+    assert [flag.reason for flag in flags] == listed
 
 
 def test_a_shortfall_is_on_it(shop: Shop, repairer: Client) -> None:

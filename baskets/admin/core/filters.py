@@ -246,8 +246,19 @@ InSandbox = choices(
         "yes": (_("yes"), Q(basket__partner__sandbox_of__isnull=False)),
     },
 )
-# The choices that leave the lapsed checkouts which are work for staff.
+# Of the flags, those of orders that were refused.
+REFUSED = ~Q(reason=Attention.Reason.SHORT)
+FlagReason = choices(
+    _("reason"),
+    "reason",
+    {
+        "refused": (_("reported as ordered, and refused"), REFUSED),
+        **{value: (label, Q(reason=value)) for value, label in Attention.Reason.choices},
+    },
+)
+# The choices that leave the lapsed checkouts, and the flags, which are work for staff.
 LAPSED_WORK = "status=ACTIVE&hold=lapsed&sandbox=no"
+REFUSED_WORK, SHORT_WORK = "reason=refused&sandbox=no", "reason=short&sandbox=no"
 
 
 class Defaulted(admin.SimpleListFilter):
