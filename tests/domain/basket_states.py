@@ -1,8 +1,6 @@
 """The states that a basket can be in when its session is to end: each function brings a user's basket into one."""
 
-from datetime import timedelta
-
-from baskets.models import Basket, Product
+from baskets.models import Basket
 from tests.domain.scenarios import User
 from tests.factories import ProductFactory
 
@@ -56,18 +54,6 @@ def second_session(user: User) -> None:
         all_held(user)
         user.finish(ordered=ordered)
     user.start()
-
-
-def unlisted_since(user: User) -> None:
-    all_held(user)
-    Product.objects.filter(pk="limited").update(listed=False)
-
-
-def clock_behind(user: User) -> None:
-    """The basket was changed by a server whose clock is ahead."""
-    all_held(user)
-    basket = Basket.objects.get(pk=user.owner.basket_id)
-    Basket.objects.filter(pk=basket.pk).update(last_changed_at=basket.last_changed_at + timedelta(minutes=1))
 
 
 def ended(user: User) -> None:

@@ -12,9 +12,9 @@ from baskets.domain import comfort, errors, runner
 from baskets.domain.baskets import guests, transfers
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
-from tests.domain.direct_orders import orders_alike
-from tests.domain.direct_starts import starts_alike
+from tests.domain.order_twins import order_twins
 from tests.domain.scenarios import User
+from tests.domain.start_twins import start_twins
 from tests.model_based.state import Key, Refused
 from tests.tokens import KeyPair
 
@@ -94,7 +94,7 @@ class Domain:
     def start(self, key: Key, *, test: bool) -> Started:
         user = self.user(key)
         if not test:
-            starts_alike(owner=user.owner, actor=APP)
+            start_twins(owner=user.owner, actor=APP).alike()
         try:
             done: StartedSession = user.start(test_mode=test)
         except errors.Refusal as refusal:
@@ -104,7 +104,7 @@ class Domain:
     def finish(self, key: Key, *, ordered: bool, order_no: str | None) -> Any:
         user = self.user(key)
         if ordered:
-            orders_alike(owner=user.owner, order_no=order_no, actor=APP)
+            order_twins(owner=user.owner, order_no=order_no, actor=APP).alike()
         return self._done(lambda: user.finish(ordered, order_no))
 
     def create_guest(self, key: Key, counts: Mapping[str, int]) -> Any:

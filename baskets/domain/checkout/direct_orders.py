@@ -6,8 +6,8 @@ alone, so the service need not read them first: the lock, and one statement that
 returns the basket, share a round trip with the key check and COMMIT. The statement sees what the holder of the lock before it has
 written, because its snapshot is taken after the lock was won. If the basket is in any other state, it writes and returns nothing.
 
-The rule is `sessions.finish_session`. `tests/domain/direct_orders.py` runs both on the states that tests build, and compares all rows that
-they leave. A new rule needs a new state.
+The rule is `sessions.finish_session`. `tests/domain/checkout/test_twins.py` runs both and compares all rows that they leave, in states
+derived from the models and the settings: it fails if a new rule stands in one of them only. README names the rules that it cannot find.
 Source: ADR 63.
 """
 

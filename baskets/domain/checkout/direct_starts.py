@@ -9,8 +9,8 @@ is sent: see `may_start_directly`. With an Idempotency-Key nothing is sent eithe
 `START` reads the stock without a lock. If a product has too few pieces by then, `RESERVE` fails the transaction, and the next try sees the
 new stock. COMMIT is sent with it, so no round trip passes while the stock rows are locked.
 
-The rule is `sessions.start_session`. `tests/domain/direct_starts.py` runs both on the states that tests build, and compares all rows that
-they leave. A new rule needs a new state.
+The rule is `sessions.start_session`. `tests/domain/checkout/test_twins.py` runs both and compares all rows that they leave, in states
+derived from the models and the settings: it fails if a new rule stands in one of them only. README names the rules that it cannot find.
 Source: ADR 74.
 """
 

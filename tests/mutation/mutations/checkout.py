@@ -1,6 +1,6 @@
 """Mistakes in checkouts: sessions, prices, expiry, flags."""
 
-from tests.mutation.mutations.mutation import CLIENT_LIMITS, CROWDS, DIRECT_STARTS, FLAGS, HTTP, LIFE, MODEL, Mutation
+from tests.mutation.mutations.mutation import CLIENT_LIMITS, CROWDS, DIRECT_STARTS, FLAGS, HTTP, LIFE, MODEL, TWINS, Mutation
 
 MUTATIONS = (
     Mutation(
@@ -17,7 +17,7 @@ MUTATIONS = (
         old="AND coalesce(bought.stocked, 0) >= 0",
         new="AND coalesce(bought.stocked, 0) IS NOT NULL",
         why="most baskets have no such item",
-        tests=(LIFE,),
+        tests=(TWINS,),
     ),
     Mutation(
         name="a direct order extends the life of a guest's basket",
@@ -25,7 +25,7 @@ MUTATIONS = (
         old="CASE WHEN b.guest AND b.hidden_at IS NULL THEN b.expires_at ELSE {source}.at + %(lifetime)s::interval END",
         new="{source}.at + %(lifetime)s::interval",
         why="a rule that stands in two places is changed in one",
-        tests=(LIFE,),
+        tests=(TWINS,),
     ),
     Mutation(
         name="a direct order ends a session without its holds",
@@ -33,7 +33,7 @@ MUTATIONS = (
         old="hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.ended_at IS NULL",
         new="hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.ended_at IS NULL AND false",
         why="the two statements look alike",
-        tests=(LIFE,),
+        tests=(TWINS,),
     ),
     Mutation(
         name="a direct order takes any session for the one that is named",
@@ -49,7 +49,7 @@ MUTATIONS = (
         old="p.listed IS TRUE AND (stock.limited IS NOT TRUE OR stock.available >= item.count)",
         new="(stock.limited IS NOT TRUE OR stock.available >= item.count)",
         why="what is in a cart was listed",
-        tests=(DIRECT_STARTS,),
+        tests=(TWINS,),
     ),
     Mutation(
         name="a direct start passes a partner's share over",
@@ -57,7 +57,7 @@ MUTATIONS = (
         old="coalesce(partner.share_percent, %(share_percent)s::int)",
         new="%(share_percent)s::int",
         why="most partners have the share of all",
-        tests=(DIRECT_STARTS,),
+        tests=(TWINS,),
     ),
     Mutation(
         name="a direct start lasts as long for each partner",
@@ -65,7 +65,7 @@ MUTATIONS = (
         old="coalesce(make_interval(secs => partner.hold_seconds), %(hold)s::interval)",
         new="%(hold)s::interval",
         why="the setting looks like all there is",
-        tests=(DIRECT_STARTS,),
+        tests=(TWINS,),
     ),
     Mutation(
         name="a direct start adds up the prices that it knows",
@@ -73,7 +73,7 @@ MUTATIONS = (
         old="count(price) = count(*) AND min(currency) = max(currency)",
         new="min(currency) = max(currency)",
         why="a sum leaves out what is NULL",
-        tests=(DIRECT_STARTS,),
+        tests=(TWINS,),
     ),
     Mutation(
         name="a direct start takes pieces without a second look",
@@ -98,6 +98,22 @@ MUTATIONS = (
         new="FOR NO KEY UPDATE",
         why="the update locks as well",
         tests=("tests/concurrency/test_controls.py",),
+    ),
+    Mutation(
+        name="a start has a rule that a direct start does not have",
+        place="baskets.domain.checkout.sessions._require_cart",
+        old="if not snapshot.cart:",
+        new='if not snapshot.cart or snapshot.late_orders == "accept":',
+        why="the function that is called `start_session` is thought to start every session",
+        tests=(TWINS,),
+    ),
+    Mutation(
+        name="an order has a rule that a direct order does not have",
+        place="baskets.domain.checkout.sessions._order",
+        old="failed = tuple(line for line in snapshot.checkout if line.failed)",
+        new="failed = tuple(line for line in snapshot.checkout if line.failed or line.count > 999)",
+        why="the function that is called `finish_session` is thought to finish every session",
+        tests=(TWINS,),
     ),
     Mutation(
         name="a repeated start begins another checkout",

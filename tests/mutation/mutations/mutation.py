@@ -5,6 +5,7 @@ from dataclasses import dataclass
 CROWDS = "tests/concurrency"
 LIFE = "tests/domain"
 MODEL = "tests/model_based"
+TWINS = "tests/domain/checkout/test_twins.py"
 DIRECT_STARTS = "tests/domain/checkout/test_direct_starts.py"
 FLAGS = "tests/domain/checkout/test_attention.py"
 HTTP = "tests/api"
