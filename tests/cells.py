@@ -136,7 +136,7 @@ def end_replication(urls: Sequence[str]) -> None:
                         client.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
-def eventually(condition: Callable[[], bool], *, seconds: float = 60) -> float:
+def eventually(condition: Callable[[], bool], *, seconds: float = 180) -> float:
     """Wait until a condition holds.
 
     :returns: after how many seconds it did.

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], object], seconds: float = 60) -> bool:
+def eventually(condition: Callable[[], object], seconds: float = 180) -> bool:
     """Wait until a condition holds.
 
     :param seconds: generous by default: a busy machine may be slow, and a condition that holds is not waited for.

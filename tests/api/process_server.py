@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -14,6 +13,7 @@ from django.db import connection
 
 from basket_project.launcher.cluster import free_port
 from basket_project.launcher.processes import terminate_group
+from tests.waiting import eventually
 
 PROJECT = Path(__file__).parents[2]
 
@@ -45,22 +45,14 @@ def process_server(*, threads: int) -> Iterator[ProcessServer]:
         process_group=0,
     ) as process:
         try:
-            _await_response(port)
+            assert eventually(lambda: _responds(port))
             yield ProcessServer(port, process)
         finally:
             terminate_group(process.pid, grace_seconds=15)
 
 
-def _await_response(port: int) -> None:
-    for _ in range(600):
-        caller = HTTPConnection("127.0.0.1", port, timeout=40)
-        try:
-            caller.request("GET", "/livez")
-            caller.getresponse()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-        finally:
-            caller.close()
-    raise AssertionError
+def _responds(port: int) -> bool:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=40)) as caller, suppress(OSError):
+        caller.request("GET", "/livez")
+        return caller.getresponse().status == 200
+    return False

@@ -32,7 +32,7 @@ def active_checkout(api: Api, sells: Sells, unchanged: Unchanged) -> Iterator[No
     unchanged()
     started = time.perf_counter()
     yield
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class Harness:
             self._server = subprocess.Popen(
                 command, cwd=self.project, env=self._variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
-        assert eventually(lambda: self.status("/livez") == 200, 120), self.log()
+        assert eventually(lambda: self.status("/livez") == 200), self.log()
 
     def kill_server(self) -> None:
         """Kill the process server with all its workers, as the kernel does when it is out of memory."""

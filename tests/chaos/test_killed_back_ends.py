@@ -5,7 +5,6 @@ import json
 import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -26,6 +25,7 @@ from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
 from tests.project.test_documents import fenced
 from tests.threads import beside
+from tests.waiting import eventually
 
 CONSUMERS = 3
 KILLS = 8
@@ -80,9 +80,7 @@ def await_orders(known: Callable[[], list[Order]]) -> None:
     """Wait until a back end knows as many orders as there are. Then it knows exactly these."""
     events = Event.objects.filter(kind__in=ORDERED).select_related("session")
     expected = sorted((event.kind, event.session.order_no) for event in events if event.session)
-    deadline = time.monotonic() + 40
-    while len(known()) < len(expected) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    eventually(lambda: len(known()) >= len(expected))
     assert sorted(known()) == expected
 
 

@@ -34,7 +34,7 @@ def under_load(harness: Harness, rng: Random) -> Iterator[list[ChaosClient]]:
 
 def assert_every_promise_is_kept(harness: Harness, apps: Sequence[ChaosClient]) -> None:
     """Check, without a manual step, that the service responds, has stored every acknowledged call, and holds no lock."""
-    assert eventually(lambda: harness.status("/readyz") == 200, 30), harness.log()
+    assert eventually(lambda: harness.status("/readyz") == 200), harness.log()
     with ThreadPoolExecutor(APPS) as pool:
         for _ in pool.map(assert_journal_is_true, apps):
             pass
@@ -103,7 +103,7 @@ def inject_faults(harness: Harness, rng: Random, faults: Sequence[Fault], *, unt
     """Inject one fault after the other, each into a service that has recovered, and count them."""
     done: Counter[str] = Counter()
     while time.monotonic() < until:
-        assert eventually(lambda: harness.status("/readyz") == 200, 30), harness.log()
+        assert eventually(lambda: harness.status("/readyz") == 200), harness.log()
         time.sleep(rng.uniform(0, 1.0))
         fault = rng.choice(faults)
         fault(harness, rng)

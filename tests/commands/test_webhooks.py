@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from tests.commands.conftest import Run
 from tests.domain.events.receivers import receiver
 from tests.domain.scenarios import User
 from tests.factories import PartnerFactory, ProductFactory
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,9 +111,7 @@ def test_killed_deliverers_lose_nothing_and_keep_the_order_of_each_basket(run: R
                 killed.communicate(timeout=30)
                 deliverers.append(process("deliver_webhooks", "--json", env=environment))
         expected = FeedPosition.objects.filter(partner_id=shopper.owner.partner_id)
-        deadline = time.monotonic() + 45
-        while len(set(hook.ids)) < 8 * len(users) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        assert eventually(lambda: len(set(hook.ids)) >= 8 * len(users))
         for deliverer in deliverers:
             deliverer.send_signal(signal.SIGTERM)
         for deliverer in deliverers:

@@ -28,7 +28,7 @@ from tests.fuzz.wire import exchange, request
 from tests.secrecy import secrets_in
 
 PROJECT = Path(__file__).parents[2]
-START_SECONDS = 60
+START_SECONDS = 180
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from basket_project.launcher.cluster import free_port
 from tests.fuzz.wire import exchange, request
 
-START_SECONDS = 20
+START_SECONDS = 60
 
 
 @contextlib.contextmanager
