@@ -6,13 +6,16 @@ import time
 
 import django
 
+APPLICATION_NAME = "bench sweep"
+
 
 def main() -> None:
     """Sweep, and print both as JSON."""
-    from django.db import connection  # noqa: PLC0415 (needs Django)
+    from django.db import connection, connections  # noqa: PLC0415 (needs Django)
 
     from baskets.management.commands.expire_baskets import run_sweeps  # noqa: PLC0415 (needs Django)
 
+    connections.settings["default"]["OPTIONS"]["application_name"] = APPLICATION_NAME
     connection.ensure_connection()
     started, used = time.perf_counter(), time.process_time()
     run_sweeps(dry_run=False, stop=lambda: False)
