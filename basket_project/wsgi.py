@@ -15,7 +15,7 @@ def preload() -> None:
     """Load the program before the first request, and exempt it from garbage collection.
 
     With the default thresholds the collector takes 5% of a request's time, and a full collection stops the process for 100 ms.
-    A refused request leaves some fifty objects in cycles, so the thresholds must not be much higher either.
+    A call leaves no cycles, nor does a refusal, but other exceptions may: the thresholds must not be much higher either.
     """
     get_resolver().url_patterns  # noqa: B018 (reading the property loads them)
     from baskets.api.schema.document import openapi_document  # noqa: PLC0415 (needs the settings and the views)

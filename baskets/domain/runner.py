@@ -78,7 +78,10 @@ def run_guarded(operation: Callable[[], T], *, guard: Guard | None, demands: boo
                 continue
             if flag := outcome.attention:
                 run_in_transaction(partial(attention.record_flag_after_rollback, flag))
-            raise outcome
+            try:
+                raise outcome
+            finally:
+                del outcome  # Its traceback refers to this frame: a cycle, which only the garbage collector frees.
 
 
 class PendingShortcut(Protocol[R_co]):
@@ -150,9 +153,13 @@ def read(query: Callable[[], T], *, guard: Guard | None = None) -> T:
             return read_with_reconnect(query_in_pipeline)
         except (RetryTransaction, Refusal) as raised:
             outcome = _verified(raised, guard)
-        if not isinstance(outcome, RetryTransaction):
+        if isinstance(outcome, RetryTransaction):
+            _prepare(outcome)
+            continue
+        try:
             raise outcome
-        _prepare(outcome)
+        finally:
+            del outcome  # As above.
 
 
 def _repeat(operation: Callable[[], T], *, after: OutcomeUnknown, guard: Guard | None) -> T:

@@ -1,5 +1,6 @@
 """The WSGI handler: what it must not leave out of Django's."""
 
+import gc
 import io
 from collections.abc import Callable
 from typing import Any
@@ -8,13 +9,19 @@ import pytest
 from django.db import connections
 
 from basket_project.handler import Handler
+from baskets.domain.access import api_keys
+from baskets.models import Partner
+from tests.factories import TESTER, ProductFactory
+
+HANDLER = Handler()
 
 
-def call(path: str, *, method: str = "GET") -> tuple[str, dict[str, str], Callable[[], None]]:
+def call(path: str, *, method: str = "GET", body: bytes = b"", key: str = "") -> tuple[str, dict[str, str], Callable[[], None]]:
     """Answer a request; return status, headers, and what the process server calls once the response is sent."""
     started: list[Any] = []
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "HTTP_HOST": "testserver", "SERVER_NAME": "", "SERVER_PORT": "80"}
-    response = Handler()(environ | {"wsgi.input": io.BytesIO(), "wsgi.url_scheme": "http"}, lambda *given: started.extend(given))
+    environ |= {"HTTP_X_API_KEY": key, "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))}
+    response = HANDLER(environ | {"wsgi.input": io.BytesIO(body), "wsgi.url_scheme": "http"}, lambda *given: started.extend(given))
     return started[0], dict(started[1]), response.close
 
 
@@ -38,3 +45,33 @@ def test_staff_get_their_cookie() -> None:
     _, headers, close = call("/admin/login/")
     close()
     assert headers["Set-Cookie"].startswith("csrftoken=")
+
+
+CALLS = {
+    "place": ("POST", "/products/mug", b'{"count": 2}', "200 OK"),
+    "get": ("GET", "", b"", "200 OK"),
+    "start": ("POST", "/checkout/sessions", b"", "200 OK"),
+    "order": ("POST", "/checkout/sessions/finish-active", b'{"ordered": true}', "200 OK"),
+    "repeat of an order": ("POST", "/checkout/sessions/finish-active", b'{"ordered": true}', "200 OK"),
+    "refusal of the domain": ("POST", "/products/cup", b"", "404 Not Found"),
+    "refusal of the api": ("POST", "/products/mug", b"{", "422 Unprocessable Entity"),
+}
+
+
+def test_calls_leave_nothing_for_the_garbage_collector(partner: Partner, transactional_db: None) -> None:
+    """Objects in cycles keep a request, its body and its view until a collection, and each collection takes time of another call."""
+    ProductFactory(product_id="mug", unsold=9)
+    _, key = api_keys.issue_api_key(partner_name=partner.name, kind="server", actor=TESTER)
+    left: dict[str, int] = {}
+    for user in ("warm", "anna"):  # The first calls fill caches.
+        for name, (method, path, body, expected) in CALLS.items():
+            gc.collect()
+            gc.disable()
+            try:
+                status, _, close = call(f"/baskets/users/{user}{path}", method=method, body=body, key=key)
+                close()
+                left[name] = gc.collect()
+            finally:
+                gc.enable()
+            assert status == expected
+    assert left == dict.fromkeys(CALLS, 0)
