@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import structlog
 from django.db import connection
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -10,6 +9,7 @@ from django.http.response import HttpResponseBase
 from baskets import tracing
 from baskets.api.middleware import UNLOGGED_PATHS
 from baskets.api.protocol.envelope import REASON_ATTRIBUTE
+from baskets.log_context import log_context
 
 
 class RequestSpans:
@@ -24,7 +24,7 @@ class RequestSpans:
             return self.get_response(request)
         with spans.request(request) as span:
             trace_id = format(span.get_span_context().trace_id, "032x")
-            with connection.execute_wrapper(spans.statement), structlog.contextvars.bound_contextvars(trace_id=trace_id):
+            with connection.execute_wrapper(spans.statement), log_context(trace_id=trace_id):
                 response = self.get_response(request)
             spans.end_request(span, request, response, reason=getattr(response, REASON_ATTRIBUTE, None))
             return response

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import structlog
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, transaction
 
 from baskets.db.errors import Fault, OutcomeUnknown, fault_of
 from baskets.domain.errors import Refusal
 from baskets.error_summary import sqlstate_of
+from baskets.log_context import log_context
 
 ERROR_MESSAGES = {
     Fault.RETRY: "The database could not do this beside other work; nothing is half done; run the command again.",
@@ -98,7 +98,7 @@ def _discard_stdout() -> None:
 @contextmanager
 def dry_run_transaction(*, dry_run: bool) -> Iterator[None]:
     """Run the block in one transaction. With `dry_run`, roll it back at the end and mark its log lines."""
-    marked = structlog.contextvars.bound_contextvars(dry_run=True) if dry_run else nullcontext()
+    marked = log_context(dry_run=True) if dry_run else nullcontext()
     with marked, transaction.atomic(durable=True):
         yield
         if dry_run:

@@ -5,10 +5,12 @@ import io
 import json
 import logging
 import logging.config
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from django.db import IntegrityError, connection
 from django.test import Client
 
 from basket_project.logs import StandardError, encode_line, logging_config, logging_options, open_stderr, redact_exceptions
+from baskets.log_context import log_context
 from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
 from tests.conftest import Log
@@ -80,6 +83,22 @@ def test_an_error_may_come_in_any_way(given: Any) -> None:
     line = redact_exceptions(None, "error", {"event": "x", "exc_info": given})
     assert line["event"] == "x"
     assert line.get("error") == (["builtins.ValueError"] if isinstance(given, ValueError) else None)
+
+
+def test_every_line_has_a_time_and_the_fields_of_its_context(logged_lines: Callable[[], list[Any]], log: Log) -> None:
+    began = datetime.now(UTC)
+    with log_context(request_id="1", dry_run=False):
+        with log_context(dry_run=True):
+            structlog.get_logger("any").warning("hello", request_id="2")
+            logging.getLogger("any").warning("hello")
+        structlog.get_logger("any").warning("hello")
+    structlog.get_logger("any").warning("hello")
+    lines = [*log.lines("hello"), *logged_lines()]
+    assert [(line.get("request_id"), line.get("dry_run")) for line in lines] == [("2", True), ("1", False), (None, None), ("1", True)]
+    for line in lines:
+        assert began <= datetime.fromisoformat(line["timestamp"]) <= datetime.now(UTC)
+        assert re.fullmatch(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{6}Z", line["timestamp"])
+        assert (line["level"], line["logger"]) == ("warning", "any")
 
 
 class Broken(io.BytesIO):
