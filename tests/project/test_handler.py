@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections
 
-from basket_project.handler import Handler
+from basket_project.handler import Handler, Request
 from baskets.domain.access import api_keys
 from baskets.models import Partner
 from tests.factories import TESTER, ProductFactory
@@ -23,6 +24,19 @@ def call(path: str, *, method: str = "GET", body: bytes = b"", key: str = "") ->
     environ |= {"HTTP_X_API_KEY": key, "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))}
     response = HANDLER(environ | {"wsgi.input": io.BytesIO(body), "wsgi.url_scheme": "http"}, lambda *given: started.extend(given))
     return started[0], dict(started[1]), response.close
+
+
+@pytest.mark.parametrize("path", ["/baskets/users/anna", "/baskets/users/zo\xc3\xab", "/baskets//%41;a=b", "/admin/", "//", ""])
+@pytest.mark.parametrize("length", ["17", "", "x", "9" * 5000])
+@pytest.mark.parametrize("media_type", ["application/json", "Text/Plain; charset=latin-1; a=b", "a/b; charset=none", ""])
+def test_request_is_that_of_django(path: str, length: str, media_type: str) -> None:
+    def attributes(kind: type[WSGIRequest]) -> dict[str, Any]:
+        environ = {"REQUEST_METHOD": "POST", "PATH_INFO": path, "CONTENT_TYPE": media_type, "CONTENT_LENGTH": length, "wsgi.input": body}
+        found = vars(kind(environ))
+        return found | {"_stream": (found["_stream"].limit, found["_stream"].read())}
+
+    body = io.BytesIO()
+    assert attributes(Request) == attributes(WSGIRequest)
 
 
 def test_connection_is_checked_when_the_response_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
