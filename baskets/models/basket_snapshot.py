@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
@@ -27,8 +27,7 @@ class Owner:
         return basket_key(partner_id=self.partner_id, user_id=self.user_id)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BasketLine:
+class BasketLine(NamedTuple):
     """One product in one list.
 
     :param count: pieces.
@@ -37,7 +36,7 @@ class BasketLine:
     """
 
     product_id: str
-    count: int
+    count: int  # type: ignore[assignment] # Hides the method of tuples.
     position: int
     stocked: int | None = None
     variant: str = ""
@@ -49,8 +48,7 @@ class BasketLine:
         return self.stocked is not None and self.stocked < 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActiveSession:
+class ActiveSession(NamedTuple):
     """The session whose items are the checkout list."""
 
     id: int
@@ -60,8 +58,7 @@ class ActiveSession:
     expires_at: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
-class BasketSnapshot:
+class BasketSnapshot(NamedTuple):
     """A basket's row, its three lists in order, and the clock of the statement that read them.
 
     :param at: the database's time of reading, never before `last_changed_at`.
@@ -111,7 +108,7 @@ class BasketSnapshot:
 
     def cleared(self) -> "BasketSnapshot":
         """The same basket with nothing in it."""
-        return replace(self, cart=(), saved=(), checkout=(), session=None)
+        return self._replace(cart=(), saved=(), checkout=(), session=None)
 
 
 # Note [One statement for a basket]
@@ -229,14 +226,7 @@ def _build_snapshot(rows: Sequence[_Row]) -> BasketSnapshot:
     lists: dict[str, list[BasketLine]] = {"cart": [], "saved": [], "checkout": []}
     for row in sorted(rows, key=attrgetter("position", "product_id")):
         if row.list is not None:
-            line = BasketLine(
-                product_id=row.product_id,
-                count=row.pieces,
-                position=row.position,
-                stocked=row.stocked,
-                variant=row.variant,
-                main_product_id=row.main_product_id,
-            )
+            line = BasketLine(row.product_id, row.pieces, row.position, row.stocked, row.variant, row.main_product_id)
             lists[row.list].append(line)
     session = None
     if first.session_id is not None:

@@ -132,6 +132,6 @@ def leave(form: Callable[[], T], *, read: Callable[[], Rows] = read_rows) -> tup
 
 def shown_without_times(snapshot: BasketSnapshot) -> dict[str, Any]:
     """What a caller sees of a basket, without the time of the call."""
-    shown = {name: value for name, value in vars(snapshot).items() if name not in {"at", "last_changed_at", "expires_at", "session"}}
+    shown = {name: value for name, value in snapshot._asdict().items() if name not in {"at", "last_changed_at", "expires_at", "session"}}
     session = snapshot.session and (snapshot.session.id, snapshot.session.order_no, snapshot.session.test_mode)
     return shown | {"session": session, "slides": snapshot.expires_at == snapshot.last_changed_at + conf.basket_lifetime()}

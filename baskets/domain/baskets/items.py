@@ -1,7 +1,5 @@
 """Adds, changes and removes items in the cart and saved lists. Never reads or writes stock."""
 
-from dataclasses import replace
-
 from django.db import transaction
 
 from baskets.db.pipeline import execute
@@ -66,7 +64,7 @@ def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Acto
         raise ProductNotInBasket
     if count is None:
         return snapshot
-    return _store_placed(before=snapshot, line=replace(line, count=count), actor=actor)
+    return _store_placed(before=snapshot, line=line._replace(count=count), actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -85,7 +83,7 @@ def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> BasketSnapsho
 
 
 def _store_placed(*, before: BasketSnapshot, line: BasketLine, actor: Actor) -> BasketSnapshot:
-    after = lists.with_placed(before if before.hidden_at is None else replace(before, hidden_at=None), line)
+    after = lists.with_placed(before if before.hidden_at is None else before._replace(hidden_at=None), line)
     name = "cart" if line.count > 0 else "saved"
     return write_and_record(
         before=before,

@@ -1,7 +1,5 @@
 """Closes whole baskets, by deletion or expiry. A closed basket is empty and no longer shown; its row stays until a purge."""
 
-from dataclasses import replace
-
 from django.db import transaction
 
 from baskets import conf
@@ -99,7 +97,7 @@ def check_no_active_session(snapshot: BasketSnapshot) -> None:
 
 def closed(snapshot: BasketSnapshot) -> BasketSnapshot:
     """Return the state of a basket after it is closed."""
-    return replace(snapshot.cleared(), hidden_at=snapshot.at)
+    return snapshot.cleared()._replace(hidden_at=snapshot.at)
 
 
 def _close(*, snapshot: BasketSnapshot, kind: Event.Kind, actor: Actor) -> BasketSnapshot:

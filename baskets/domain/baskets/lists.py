@@ -1,7 +1,6 @@
 """The rules of the three lists, as pure functions from one snapshot of a basket to the next. Reads and writes nothing."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from baskets import conf
 from baskets.domain.errors import CartFull, ProductNotInBasket, SavedFull
@@ -23,12 +22,12 @@ def with_product_in_cart(snapshot: BasketSnapshot, line: BasketLine) -> BasketSn
     :raises CartFull: the cart is at its limit and does not hold the product yet.
     """
     if find_line(snapshot.cart, line.product_id):
-        cart = tuple(replace(other, count=line.count) if other.product_id == line.product_id else other for other in snapshot.cart)
-        return replace(snapshot, cart=cart)
+        cart = tuple(other._replace(count=line.count) if other.product_id == line.product_id else other for other in snapshot.cart)
+        return snapshot._replace(cart=cart)
     if len(snapshot.cart) >= conf.cart_limit():
         raise CartFull
-    appended = replace(line, position=_next_position(snapshot))
-    return replace(snapshot, cart=(*snapshot.cart, appended), saved=_without(snapshot.saved, line.product_id))
+    appended = line._replace(position=_next_position(snapshot))
+    return snapshot._replace(cart=(*snapshot.cart, appended), saved=_without(snapshot.saved, line.product_id))
 
 
 def with_product_in_saved(snapshot: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
@@ -41,8 +40,8 @@ def with_product_in_saved(snapshot: BasketSnapshot, line: BasketLine) -> BasketS
     if len(snapshot.saved) >= conf.saved_limit():
         raise SavedFull
     in_cart = find_line(snapshot.cart, line.product_id)
-    appended = replace(line, count=in_cart.count if in_cart else 1, position=_next_position(snapshot))
-    return replace(snapshot, cart=_without(snapshot.cart, line.product_id), saved=(*snapshot.saved, appended))
+    appended = line._replace(count=in_cart.count if in_cart else 1, position=_next_position(snapshot))
+    return snapshot._replace(cart=_without(snapshot.cart, line.product_id), saved=(*snapshot.saved, appended))
 
 
 def without_product(snapshot: BasketSnapshot, product_id: str) -> BasketSnapshot:
@@ -52,7 +51,7 @@ def without_product(snapshot: BasketSnapshot, product_id: str) -> BasketSnapshot
     """
     if not (find_line(snapshot.cart, product_id) or find_line(snapshot.saved, product_id)):
         raise ProductNotInBasket
-    return replace(snapshot, cart=_without(snapshot.cart, product_id), saved=_without(snapshot.saved, product_id))
+    return snapshot._replace(cart=_without(snapshot.cart, product_id), saved=_without(snapshot.saved, product_id))
 
 
 def checkout_lines(cart: tuple[BasketLine, ...], stocked: Mapping[str, int | None]) -> tuple[BasketLine, ...]:
@@ -61,7 +60,7 @@ def checkout_lines(cart: tuple[BasketLine, ...], stocked: Mapping[str, int | Non
     :param stocked: pieces by product: held ones, negative for missing ones, None for an unlimited product.
     :returns: the lines in the order of the cart.
     """
-    return tuple(replace(line, stocked=stocked[line.product_id]) for line in cart)
+    return tuple(line._replace(stocked=stocked[line.product_id]) for line in cart)
 
 
 def with_lines_returned(snapshot: BasketSnapshot, lines: Iterable[BasketLine]) -> BasketSnapshot:
@@ -74,15 +73,14 @@ def with_lines_returned(snapshot: BasketSnapshot, lines: Iterable[BasketLine]) -
     saved = snapshot.saved
     for line in lines:
         in_cart = cart.get(line.product_id)
-        cart[line.product_id] = replace(
-            line,
+        cart[line.product_id] = line._replace(
             stocked=None,
             count=line.count + (in_cart.count if in_cart else 0),
             position=min(line.position, in_cart.position) if in_cart else line.position,
         )
         saved = _without(saved, line.product_id)
     ordered = tuple(sorted(cart.values(), key=lambda line: (line.position, line.product_id)))
-    return replace(snapshot, session=None, cart=ordered, saved=saved, checkout=())
+    return snapshot._replace(session=None, cart=ordered, saved=saved, checkout=())
 
 
 def without_ordered_pieces(snapshot: BasketSnapshot, pieces: Mapping[str, int]) -> BasketSnapshot:
@@ -90,8 +88,8 @@ def without_ordered_pieces(snapshot: BasketSnapshot, pieces: Mapping[str, int]) 
 
     :param pieces: ordered pieces by product.
     """
-    left = (replace(line, count=line.count - pieces.get(line.product_id, 0)) for line in snapshot.cart)
-    return replace(snapshot, cart=tuple(line for line in left if line.count > 0))
+    left = (line._replace(count=line.count - pieces.get(line.product_id, 0)) for line in snapshot.cart)
+    return snapshot._replace(cart=tuple(line for line in left if line.count > 0))
 
 
 def find_line(lines: Iterable[BasketLine], product_id: str) -> BasketLine | None:

@@ -4,7 +4,7 @@ Every function here needs the basket's lock; see `baskets/docs/concurrency.md`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -207,10 +207,9 @@ def _difference(before: BasketSnapshot, after: BasketSnapshot) -> _Difference:
 def _with_next_revision(before: BasketSnapshot, after: BasketSnapshot) -> BasketSnapshot:
     """Increment the event number, and the revision if the change is one; a change also extends the life of a user's basket."""
     if _same_lists(before, after) and before.hidden_at == after.hidden_at:
-        return replace(after, events=before.events + 1)
+        return after._replace(events=before.events + 1)
     slides = not before.guest or before.hidden_at is not None
-    return replace(
-        after,
+    return after._replace(
         events=before.events + 1,
         revision=before.revision + 1,
         last_changed_at=before.at,

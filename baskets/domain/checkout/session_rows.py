@@ -1,7 +1,7 @@
 """Writes the rows of a session: itself, its items and its reservations. `planning` decides what they hold at the start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -151,7 +151,7 @@ def correct_session(
     :returns: the session and the lines as corrected.
     """
     stocked = {product_id: shortage.available - shortage.wanted for product_id, shortage in shortages.items()}
-    lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in lines)
+    lines = tuple(line._replace(stocked=stocked.get(line.product_id, line.stocked)) for line in lines)
     full_price, currency = total_price(lines, entries)
     parameters = {
         "session": session.id,

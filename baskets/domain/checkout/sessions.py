@@ -6,7 +6,6 @@ either must stand there, too.
 """
 
 import time
-from dataclasses import replace
 from datetime import timedelta
 
 from django.db import transaction
@@ -112,7 +111,7 @@ def start_session(
         full_price=plan.full_price,
         started_by_key=actor.key_prefix,
     )
-    after = write_lists(before=before, after=replace(before, cart=(), checkout=plan.lines, session=_active_session(session)))
+    after = write_lists(before=before, after=before._replace(cart=(), checkout=plan.lines, session=_active_session(session)))
     session_rows.insert_session(session, plan.lines, entries)
 
     percent = purchase_limits.share_percent(before)
@@ -123,7 +122,7 @@ def start_session(
     if shortages:
         sandbox.check_used_up(before, shortages)
         session, lines = session_rows.correct_session(session, plan.lines, entries, shortages)
-        after = replace(after, checkout=lines)
+        after = after._replace(checkout=lines)
     if all(line.failed for line in after.checkout):
         raise OutOfStock(shortages=[*shortages.values(), *plan.refused_lines()])
     record_event(

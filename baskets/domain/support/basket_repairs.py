@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -100,7 +99,7 @@ def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) 
     if not any(held.values()):
         raise RepairNotApplicable(sentence("The basket was empty when it was closed."))
     lines = _lines(held)
-    after = write_lists(before=snapshot, after=replace(snapshot, hidden_at=None, cart=lines["cart"], saved=lines["saved"]))
+    after = write_lists(before=snapshot, after=snapshot._replace(hidden_at=None, cart=lines["cart"], saved=lines["saved"]))
     record_repair(after, "restore", reason, actor, is_change=True, cart=held["cart"], saved=held["saved"])
 
 

@@ -5,7 +5,6 @@ see `finish_as_ordered`.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from django.db import transaction
@@ -77,7 +76,7 @@ def order_late(*, session: CheckoutSession, accept_short: bool, expected_events:
             )
         )
     setting = Partner.LateOrders.ACCEPT if accept_short else Partner.LateOrders.REFUSE
-    after = late_orders.order_late(snapshot=replace(snapshot, late_orders=setting), session=session, actor=actor, by_staff=True)
+    after = late_orders.order_late(snapshot=snapshot._replace(late_orders=setting), session=session, actor=actor, by_staff=True)
     record_repair(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
 
 

@@ -4,7 +4,6 @@ The checkout stays active. An item without a hold is not bought, and returns to 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 
 from django.db import transaction
@@ -161,9 +160,9 @@ def _write_stocked(
     :param stocked: by product id: the held pieces, negative for missing ones, None for an unlimited product.
     :param released: whether the items hold nothing because staff have released them.
     """
-    lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in snapshot.checkout)
+    lines = tuple(line._replace(stocked=stocked.get(line.product_id, line.stocked)) for line in snapshot.checkout)
     full_price, currency = total_price(lines, _original_entries(session))
-    after = write_lists(before=snapshot, after=replace(snapshot, checkout=lines))
+    after = write_lists(before=snapshot, after=snapshot._replace(checkout=lines))
     execute(
         WRITE_STOCKED,
         {

@@ -1,7 +1,6 @@
 """The rules of the lists, searched for a case that loses, doubles or misplaces something. No database is needed."""
 
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -58,7 +57,7 @@ def applied(snapshot: BasketSnapshot, step: tuple[object, ...]) -> BasketSnapsho
                 return snapshot
         case "start", set(failing) if snapshot.cart and not snapshot.checkout:
             stocked = {line.product_id: -1 if line.product_id in failing else line.count for line in snapshot.cart}
-            return replace(snapshot, cart=(), checkout=lists.checkout_lines(snapshot.cart, stocked))
+            return snapshot._replace(cart=(), checkout=lists.checkout_lines(snapshot.cart, stocked))
         case ("abort" | "order" as end,):
             return lists.with_lines_returned(snapshot, tuple(line for line in snapshot.checkout if end == "abort" or line.failed))
     return snapshot
@@ -106,13 +105,13 @@ def test_an_abort_right_after_a_start_restores_the_cart(steps: list[tuple[object
 @given(st.integers(1, 10), st.integers(1, 10))
 def test_a_late_order_takes_no_more_than_came_back(in_cart: int, came_back: int) -> None:
     line = BasketLine(product_id="a", count=in_cart, position=1)
-    after = lists.without_ordered_pieces(replace(EMPTY, cart=(line,)), {line.product_id: came_back})
+    after = lists.without_ordered_pieces(EMPTY._replace(cart=(line,)), {line.product_id: came_back})
     assert pieces(after.cart) == +Counter({"a": in_cart - came_back})
 
 
 def test_the_end_of_the_order_counts_what_may_come_back() -> None:
     line = BasketLine(product_id="a", count=1, position=7, stocked=1)
-    snapshot = replace(EMPTY, checkout=(line,))
+    snapshot = EMPTY._replace(checkout=(line,))
     placed = lists.with_product_in_cart(snapshot, BasketLine(product_id="b", count=1, position=0))
     assert [item.position for item in placed.cart] == [8]
     with pytest.raises(errors.ProductNotInBasket):

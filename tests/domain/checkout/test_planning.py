@@ -1,6 +1,5 @@
 """What a checkout buys and reserves, by cart and catalog. Pure: no test here uses the database."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -39,7 +38,7 @@ def plan(*lines: tuple[CatalogEntry, int], test_mode: bool = False, by_client_ke
         BasketLine(product_id=name, count=count, position=i) for i, (name, (_, count)) in enumerate(zip(names, lines, strict=True))
     )
     entries = {name: entry for name, (entry, _) in zip(names, lines, strict=True)}
-    return plan_checkout(replace(BASKET, cart=cart, guest=guest), entries, test_mode=test_mode, by_client_key=by_client_key)
+    return plan_checkout(BASKET._replace(cart=cart, guest=guest), entries, test_mode=test_mode, by_client_key=by_client_key)
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ MUTATIONS = (
     Mutation(
         name="a late order takes more than came back",
         place="baskets.domain.baskets.lists.without_ordered_pieces",
-        old="return replace(snapshot, cart=tuple(line for line in left if line.count > 0))",
-        new="return replace(snapshot, cart=tuple(line for line in snapshot.cart if line.product_id not in leaving))",
+        old="return snapshot._replace(cart=tuple(line for line in left if line.count > 0))",
+        new="return snapshot._replace(cart=tuple(line for line in snapshot.cart if line.product_id not in leaving))",
         why="taking the whole item is simpler",
         tests=(LIFE, MODEL),
     ),
