@@ -66,7 +66,9 @@ class CallDispatch:
         del response.headers["Content-Type"]
         self._headers = response.headers
         self._resolver = get_resolver("baskets.api.urls")
-        self._patterns = [(one, str(one.pattern) if isinstance(one, URLResolver) else "") for one in self._resolver.url_patterns]
+        self._patterns = [
+            (one.pattern.regex.search, one, str(one.pattern) if isinstance(one, URLResolver) else "") for one in self._resolver.url_patterns
+        ]
 
     def __call__(self, request: HttpRequest) -> Any:
         """Handle one request."""
@@ -85,8 +87,9 @@ class CallDispatch:
 
         :raises Resolver404: no pattern matches.
         """
-        for pattern, prefix in self._patterns:
-            if match := pattern.resolve(path[1:]):
+        below_root = path[1:]
+        for is_possible, pattern, prefix in self._patterns:  # Only what can match is worth the calls of `resolve`.
+            if is_possible(below_root) and (match := pattern.resolve(below_root)):
                 match.route = prefix + match.route
                 return match
         return self._resolver.resolve(path)

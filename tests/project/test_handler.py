@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections
+from django.http import HttpResponse
 
 from basket_project.handler import Handler, Request
+from baskets.api.protocol.envelope import json_response
 from baskets.domain.access import api_keys
 from baskets.models import Partner
 from tests.factories import TESTER, ProductFactory
@@ -37,6 +39,14 @@ def test_request_is_that_of_django(path: str, length: str, media_type: str) -> N
 
     body = io.BytesIO()
     assert attributes(Request) == attributes(WSGIRequest)
+
+
+def test_response_is_that_of_django() -> None:
+    response, other = json_response("{}", status=404, headers={"Allow": "GET"}), HttpResponse(b"{}", "application/json", 404)
+    for name, value in {"Cache-Control": "no-store", "Content-Length": "2", "Allow": "GET"}.items():
+        other.headers[name] = value
+    assert vars(response) | {"headers": dict(response.headers)} == vars(other) | {"headers": dict(other.headers)}
+    assert (response.content, response.reason_phrase) == (b"{}", "Not Found")
 
 
 def test_connection_is_checked_when_the_response_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,17 @@
 """Builds responses: the envelope with `data` or `error`, as compact JSON. Does not decide what goes into it."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from django.http import HttpResponse
+from django.http import HttpResponse, SimpleCookie
 from django.http.response import HttpResponseBase, ResponseHeaders
 
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 # The attribute of a response in which the log and the metrics find the reason of a refusal.
 REASON_ATTRIBUTE = "api_reason"
-UNCACHED = ResponseHeaders({"Cache-Control": "no-store"})
+FIXED_HEADERS = ResponseHeaders({"Content-Type": "application/json", "Cache-Control": "no-store"})
 
 
 def success_body(data: Any, *, next_token: str | None = None) -> str:
@@ -27,13 +27,27 @@ def json_response(body: str, *, status: int = 200, headers: Mapping[str, str] | 
 
     Caches must not store it: it describes one user at one moment.
     """
-    content = body.encode()
-    response = HttpResponse(content, status=status, content_type="application/json")
-    add_missing_headers(response, UNCACHED)
-    set_plain_header(response, "Content-Length", str(len(content)))
+    response = JsonResponse(body.encode(), status=status)
     for name, value in (headers or {}).items():
         response.headers[name] = value
     return response
+
+
+class JsonResponse(HttpResponse):
+    """Django's response with JSON and its fixed headers, in a third of the instructions: there is nothing to check.
+
+    :param content: JSON.
+    """
+
+    def __init__(self, content: bytes, *, status: int) -> None:
+        self.status_code = status
+        self.headers = ResponseHeaders({})
+        self.headers._store = {**FIXED_HEADERS._store, "content-length": ("Content-Length", str(len(content)))}  # noqa: SLF001 (see below)
+        self.cookies = SimpleCookie()
+        self.closed = False
+        self._container = [content]
+        self._charset = self._reason_phrase = self._handler_class = None
+        self._resource_closers: list[Callable[[], object]] = []
 
 
 # The attribute `_store` of Django's headers holds the names and values that were checked, by the lower-case names.
