@@ -1,8 +1,8 @@
 """The author of a change and its context: a parameter of every domain operation, stored in every event."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class ActorKind(StrEnum):
@@ -13,8 +13,7 @@ class ActorKind(StrEnum):
     SYSTEM = "system"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Actor:
+class Actor(NamedTuple):
     """The author of a change.
 
     :param name: key prefix, staff user name, or the command that runs.
@@ -26,7 +25,7 @@ class Actor:
     kind: ActorKind
     name: str
     request_id: str = ""
-    tracking: Mapping[str, str] = field(default_factory=dict)
+    tracking: Mapping[str, str] = {}
     may_order: bool = True
 
     @property

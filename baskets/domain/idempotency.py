@@ -1,6 +1,7 @@
 """Stores the response to a call under its idempotency key, in the transaction of its effect."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from baskets import conf
@@ -48,8 +49,7 @@ class IdempotencyKey:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredResponse:
+class StoredResponse(NamedTuple):
     """The response to a call, of this call or of an earlier one with the same key.
 
     :param replayed: whether an earlier call stored it.

@@ -135,7 +135,7 @@ def record_flag_after_rollback(flag: AttentionFlag) -> None:
         session = CheckoutSession.objects.filter(pk=flag.session_id).first()
         if session is None or not lock_basket(session.basket_id):
             return
-        flag = replace(flag, basket_id=session.basket_id, actor=replace(flag.actor, request_id="", tracking={}))
+        flag = replace(flag, basket_id=session.basket_id, actor=flag.actor._replace(request_id="", tracking={}))
     if snapshot := read_basket(flag.basket_id):
         record_flag(snapshot=snapshot, flag=flag)
         resolve(snapshot=snapshot, cause=Cause.MERGED, keep=MAX_OPEN, actor=MERGER)
