@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
 from baskets.api.auth.api_keys import Caller
-from baskets.api.protocol.envelope import add_missing_headers
+from baskets.api.protocol.envelope import add_missing_headers, has_plain_header
 from baskets.db.errors import fault_of, read_with_reconnect
 from baskets.models import Partner
 
@@ -69,7 +69,7 @@ class PartnerCorsMiddleware(CorsMiddleware):
 
     def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Add the CORS headers. A call without an `Origin` gets only `Vary`, for caches."""
-        if "HTTP_ORIGIN" in request.META or response.has_header("Vary"):
+        if "HTTP_ORIGIN" in request.META or has_plain_header(response, "vary"):
             return super().add_response_headers(request, response)
         if self.is_enabled(request):
             add_missing_headers(response, VARY)

@@ -64,6 +64,14 @@ def set_plain_header(response: HttpResponseBase, name: str, value: str) -> None:
     response.headers._store[name.lower()] = (name, value)  # noqa: SLF001 (see above)
 
 
+def has_plain_header(response: HttpResponseBase, name: str) -> bool:
+    """Return whether a header is set, without the exception that Django catches where it is not.
+
+    :param name: in lower case.
+    """
+    return name in response.headers._store  # noqa: SLF001 (see above)
+
+
 def header_fields(response: HttpResponseBase) -> Iterable[tuple[str, str]]:
     """Return the names and values of all headers, without the search for each name that `items` does."""
     return response.headers._store.values()  # noqa: SLF001 (see above)

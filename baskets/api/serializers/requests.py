@@ -42,6 +42,9 @@ class TwoLetterCodeField(serializers.Field[str, str, str, Any]):
 class RequestSerializer(serializers.Serializer[Any]):
     """A JSON object. A field that may be null and has a default counts as absent where it is null."""
 
+    # Whether clients send the same few bodies again and again, such as `{"ordered": true}`. Each of these is read once, and kept.
+    recurs = False
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Name the schema component without `Request`, which drf-spectacular appends."""
         super().__init_subclass__(**options)
@@ -69,6 +72,8 @@ class EmptyBody(RequestSerializer):
 
 class PlaceItemRequest(RequestSerializer):
     """The body of POST on a product. A count of null is refused."""
+
+    recurs = True
 
     count = CountField(
         default=1,
@@ -159,6 +164,8 @@ class ChangeComfortRequest(RequestSerializer):
 class StartCheckoutRequest(RequestSerializer):
     """The body of the start of a checkout."""
 
+    recurs = True
+
     language = TwoLetterCodeField(help_text="ISO 639-1, such as `en`, in any letter case.")
     country = TwoLetterCodeField(help_text="ISO 3166-1 alpha-2, such as `DE`, in any letter case.")
     stripeUsingSdk = StrictBooleanField(
@@ -176,6 +183,8 @@ class StartCheckoutRequest(RequestSerializer):
 
 class FinishCheckoutRequest(RequestSerializer):
     """The body of finish-active."""
+
+    recurs = True
 
     ordered = StrictBooleanField(
         help_text=(

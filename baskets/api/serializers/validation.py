@@ -13,16 +13,17 @@ from baskets.api.protocol.identifiers import PRODUCT_RULE, is_product_id
 NON_FIELD_KEY = api_settings.NON_FIELD_ERRORS_KEY
 
 
-def validate_body(serializer: type[BaseSerializer[Any]], body: Mapping[str, Any]) -> Mapping[str, Any]:
+def validate_body(serializer: type[BaseSerializer[Any]], body: Mapping[str, Any], piece_limit: int) -> Mapping[str, Any]:
     """Check a body.
 
     :param body: a JSON object, as `parse_json` returns it.
+    :param piece_limit: the setting that rules of fields depend on.
     :returns: its fields, by their published names.
     :raises ValidationError: a field breaks its rule.
     """
     # The type checker takes a class whose instances have no hash for one that has none itself. All rules are of single fields, so
     # `run_validation`, which looks for others, has nothing to add.
-    fields: Mapping[str, Any] = _cached_serializer(serializer, conf.piece_limit()).to_internal_value(body)  # type: ignore[arg-type]
+    fields: Mapping[str, Any] = _cached_serializer(serializer, piece_limit).to_internal_value(body)  # type: ignore[arg-type]
     return fields
 
 

@@ -1,5 +1,6 @@
 """The base of all API viewsets: the way from a request to one unit of work, and back to a response."""
 
+import functools
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -7,13 +8,14 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from django.http import HttpResponse
 from rest_framework.exceptions import ValidationError
-from rest_framework.serializers import BaseSerializer
 
+from baskets import conf
 from baskets.api.exceptions import ApiError, invalid
 from baskets.api.idempotency import REPLAYED, RULE, fingerprint_of, is_key, key_of
 from baskets.api.parsers import parse_json, read_body
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.protocol.identifiers import path_errors
+from baskets.api.serializers.requests import RequestSerializer
 from baskets.api.serializers.validation import errors_by_path, validate_body
 from baskets.api.views.authenticated import AuthenticatedViewSet
 from baskets.domain import runner
@@ -24,6 +26,8 @@ from baskets.net.client_address import client_source
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Longer bodies differ from call to call.
+MAX_RECURRING_BYTES = 40
 FLAG_VALUES: tuple[list[str], ...] = ([], ["false"], ["true"])
 
 
@@ -39,7 +43,7 @@ class ApiViewSet(AuthenticatedViewSet):
         """Return a field of the query that is `true` or `false`; an absent one is false."""
         return self.query(name) == ["true"]
 
-    def validated(self, serializer: type[BaseSerializer[Any]] | None = None, *, flag: str | None = None) -> Mapping[str, Any]:
+    def validated(self, serializer: type[RequestSerializer] | None = None, *, flag: str | None = None) -> Mapping[str, Any]:
         """Check the content of the call, count it against the limit of its key, and return the fields of the body.
 
         One response names everything that is invalid.
@@ -64,18 +68,16 @@ class ApiViewSet(AuthenticatedViewSet):
         self.count_call()
         return data
 
-    def _validated_body(self, serializer: type[BaseSerializer[Any]], raw: bytes) -> tuple[Mapping[str, Any], dict[str, str]]:
+    def _validated_body(self, serializer: type[RequestSerializer], raw: bytes) -> tuple[Mapping[str, Any], dict[str, str]]:
         """Return the fields of the body, and the rules that it breaks by the path of the field."""
+        read = _read_recurring if serializer.recurs and len(raw) <= MAX_RECURRING_BYTES else _read_object
         try:
-            self.content = parse_json(raw) if raw else {}
+            self.content, data = read(serializer, raw, conf.piece_limit())
         except ApiError as error:
             return {}, dict((error.details or {})["fields"])
-        if not isinstance(self.content, dict):
-            return {}, {"body": "Must be an object."}
-        try:
-            return validate_body(serializer, self.content), {}
         except ValidationError as wrong:
             return {}, dict(errors_by_path(cast("dict[str, Any]", wrong.detail)))
+        return data, {}
 
     def read(self, query: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query outside of any transaction, and verify the cached key in the same round trip.
@@ -139,6 +141,23 @@ class ApiViewSet(AuthenticatedViewSet):
             headers = {REPLAYED: "true"} if content.replayed else None
             return json_response(content.body, status=content.status, headers=headers)
         return json_response(success_body(content, next_token=next_token))
+
+
+def _read_object(serializer: type[RequestSerializer], raw: bytes, piece_limit: int) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Read a body, which must be a JSON object; an empty one is an empty object.
+
+    :param piece_limit: the setting that rules of fields depend on.
+    :returns: the object, and its fields.
+    :raises ApiError: `validation_failed`: it is something else.
+    :raises ValidationError: a field breaks its rule.
+    """
+    content = parse_json(raw) if raw else {}
+    if not isinstance(content, dict):
+        raise invalid({"body": "Must be an object."})
+    return content, validate_body(serializer, content, piece_limit)
+
+
+_read_recurring = functools.lru_cache(maxsize=256)(_read_object)
 
 
 def _rendered(call: Callable[[], T], render: Callable[[T], Any]) -> str:
