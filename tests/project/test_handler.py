@@ -16,15 +16,25 @@ from baskets.domain.access import api_keys
 from baskets.models import Partner
 from tests.factories import TESTER, ProductFactory
 
-HANDLER = Handler()
 
+def call(
+    path: str, *, method: str = "GET", body: bytes = b"", key: str = "", handler: Handler | None = None
+) -> tuple[str, dict[str, str], Callable[[], None]]:
+    """Answer a request; return status, headers, and what the process server calls once the response is sent.
 
-def call(path: str, *, method: str = "GET", body: bytes = b"", key: str = "") -> tuple[str, dict[str, str], Callable[[], None]]:
-    """Answer a request; return status, headers, and what the process server calls once the response is sent."""
+    :param handler: one for several calls. Django's test client connects again what a handler disconnects.
+    """
     started: list[Any] = []
-    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "HTTP_HOST": "testserver", "SERVER_NAME": "", "SERVER_PORT": "80"}
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "HTTP_HOST": "testserver",
+        "SERVER_NAME": "",
+        "SERVER_PORT": "80",
+    }
     environ |= {"HTTP_X_API_KEY": key, "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))}
-    response = HANDLER(environ | {"wsgi.input": io.BytesIO(body), "wsgi.url_scheme": "http"}, lambda *given: started.extend(given))
+    environ |= {"wsgi.input": io.BytesIO(body), "wsgi.url_scheme": "http"}
+    response = (handler or Handler())(environ, lambda *given: started.extend(given))
     return started[0], dict(started[1]), response.close
 
 
@@ -86,13 +96,13 @@ def test_calls_leave_nothing_for_the_garbage_collector(partner: Partner, transac
     """Objects in cycles keep a request, its body and its view until a collection, and each collection takes time of another call."""
     ProductFactory(product_id="mug", unsold=9)
     _, key = api_keys.issue_api_key(partner_name=partner.name, kind="server", actor=TESTER)
-    left: dict[str, int] = {}
+    handler, left = Handler(), dict[str, int]()
     for user in ("warm", "anna"):  # The first calls fill caches.
         for name, (method, path, body, expected) in CALLS.items():
             gc.collect()
             gc.disable()
             try:
-                status, _, close = call(f"/baskets/users/{user}{path}", method=method, body=body, key=key)
+                status, _, close = call(f"/baskets/users/{user}{path}", method=method, body=body, key=key, handler=handler)
                 close()
                 left[name] = gc.collect()
             finally:
