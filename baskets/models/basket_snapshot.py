@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from django.utils.functional import cached_property
 
@@ -111,40 +111,59 @@ class BasketSnapshot(NamedTuple):
         return self._replace(cart=(), saved=(), checkout=(), session=None)
 
 
+class WrittenBasket(NamedTuple):
+    """What a response shows of a basket that a direct call has just changed.
+
+    :param at: the moment of the change.
+    """
+
+    at: datetime
+    expires_at: datetime
+    hidden_at: datetime | None
+    session: ActiveSession | None
+    cart: tuple[BasketLine, ...]
+    saved: tuple[BasketLine, ...]
+    checkout: tuple[BasketLine, ...]
+
+    @property
+    def last_changed_at(self) -> datetime:
+        """The moment of the change."""
+        return self.at
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the user has a basket; one with a session was open before the change."""
+        return self.hidden_at is None and self.expires_at > self.at
+
+
+ShownBasket: TypeAlias = BasketSnapshot | WrittenBasket
+
+
 # Note [One statement for a basket]
 # One statement reads the row, the lists and the clock, so they are of one snapshot: no reader sees an item in two lists or in
 # none. Under the basket's lock it is also the first statement after the lock was won, so its clock decides about expiry.
 # GREATEST keeps time from going back within one basket. The active session is the one without an end, by a constraint: a comparison of its
 # status would let a plan that was made while no session was active read the whole index of active sessions, which is long in a crowd.
-# Where no session can be active, the statement asks for none: that is half of what it costs.
-LISTS = """SELECT i.list, i.product_id, i.count, i.position, NULL::bigint AS stocked
-    FROM baskets_basketitem i WHERE i.basket_id = b.id"""
-ACTIVE_SESSION = {
-    "session": "s.id, s.order_no, s.test_mode, s.started_at, s.expires_at",
-    "join": "LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.finished_at IS NULL",
-    "lines": f"""{LISTS}
-    UNION ALL
-    SELECT 'checkout', c.product_id, c.count, c.position, c.stocked
-    FROM baskets_checkoutitem c WHERE c.session_id = s.id AND c.basket_id = b.id""",  # noqa: S608 (a constant of ours)
-}
-NO_SESSION = {"session": "NULL::bigint, NULL, NULL::boolean, NULL::timestamptz, NULL::timestamptz", "join": "", "lines": LISTS}
 BASKETS = """SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hidden_at, b.guest,
        greatest(statement_timestamp(), b.last_changed_at) AS at,
        partner.hold_seconds, partner.late_orders,
-       {session},
+       s.id, s.order_no, s.test_mode, s.started_at, s.expires_at,
        line.list, line.product_id, line.count, line.position, line.stocked, p.variant, p.main_product_id, b.id,
-       partner.sandbox_of_id IS NOT NULL, partner.share_percent{more}
-FROM {baskets} b
+       partner.sandbox_of_id IS NOT NULL, partner.share_percent
+FROM baskets_basket b
 JOIN baskets_partner partner ON partner.id = b.partner_id
-{join}
+LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.finished_at IS NULL
 LEFT JOIN LATERAL (
-    {lines}
+    SELECT i.list, i.product_id, i.count, i.position, NULL::bigint AS stocked
+    FROM baskets_basketitem i WHERE i.basket_id = b.id
+    UNION ALL
+    SELECT 'checkout', c.product_id, c.count, c.position, c.stocked
+    FROM baskets_checkoutitem c WHERE c.session_id = s.id AND c.basket_id = b.id
 ) line ON true
 LEFT JOIN baskets_product p ON p.product_id = line.product_id
-WHERE {which}
-"""
-READ_ONE = Statement("read_one", BASKETS.format(baskets="baskets_basket", which="b.id = %s", more="", **ACTIVE_SESSION))
-READ_MANY = Statement("read_many", BASKETS.format(baskets="baskets_basket", which="b.id = ANY(%s::uuid[])", more="", **ACTIVE_SESSION))
+WHERE """
+READ_ONE = Statement("read_one", f"{BASKETS}b.id = %s")
+READ_MANY = Statement("read_many", f"{BASKETS}b.id = ANY(%s::uuid[])")
 
 
 class _Row(NamedTuple):
@@ -177,21 +196,19 @@ class _Row(NamedTuple):
     share_percent: int | None
 
 
-def read_written(baskets: str, *, session: str, lines: str, join: str = "", more: str = "") -> str:
-    """Return the end of a statement that reads the baskets which it has written, in the columns of `READ_ONE`.
+class _WrittenRow(NamedTuple):
+    """What a response shows of a basket that was just written, and one line of it if any; `at` is the time of that change."""
 
-    :param baskets: a CTE with the columns of the baskets.
-    :param session: the five columns of the active session.
-    :param lines: selects the items of `b`, as `LISTS` does. Tables show them as they were before the statement.
-    :param join: joins what the other parts name.
-    :param more: further columns, each behind a comma.
-    """
-    return BASKETS.format(baskets=baskets, session=session, lines=lines, join=join, more=more, which="true")
-
-
-def read_without_session(baskets: str) -> str:
-    """Return the end of a statement that reads baskets which have no active session, and whose cart and saved it has not written."""
-    return read_written(baskets, **NO_SESSION)
+    at: datetime
+    expires_at: datetime
+    hidden_at: datetime | None
+    list: Literal["cart", "saved", "checkout"] | None
+    product_id: str
+    pieces: int
+    position: int
+    variant: str
+    main_product_id: str
+    stocked: int | None = None
 
 
 def read_basket(basket_id: uuid.UUID) -> BasketSnapshot | None:
@@ -213,6 +230,16 @@ def snapshot_from_rows(rows: Iterable[tuple[Any, ...]]) -> BasketSnapshot | None
     return _build_snapshot(found) if found else None
 
 
+def written_from_rows(rows: Iterable[tuple[Any, ...]], *, session: ActiveSession | None) -> WrittenBasket:
+    """Build what a response shows of a basket from the rows of a statement that has just written it.
+
+    :param rows: at least one: last change, expiry, closure; list, product, count, position, variant, main product of a line; pieces held.
+    """
+    found = [_WrittenRow(*row) for row in rows]
+    first = found[0]
+    return WrittenBasket(at=first.at, expires_at=first.expires_at, hidden_at=first.hidden_at, session=session, **_build_lists(found))
+
+
 def snapshots_from_rows(rows: Iterable[tuple[Any, ...]]) -> list[BasketSnapshot]:
     """Build the snapshots of baskets from the rows of `READ_MANY`, in the order of their keys."""
     by_basket: dict[uuid.UUID, list[_Row]] = {}
@@ -223,11 +250,6 @@ def snapshots_from_rows(rows: Iterable[tuple[Any, ...]]) -> list[BasketSnapshot]
 
 def _build_snapshot(rows: Sequence[_Row]) -> BasketSnapshot:
     first = rows[0]
-    lists: dict[str, list[BasketLine]] = {"cart": [], "saved": [], "checkout": []}
-    for row in sorted(rows, key=attrgetter("position", "product_id")):
-        if row.list is not None:
-            line = BasketLine(row.product_id, row.pieces, row.position, row.stocked, row.variant, row.main_product_id)
-            lists[row.list].append(line)
     session = None
     if first.session_id is not None:
         session = ActiveSession(
@@ -252,7 +274,15 @@ def _build_snapshot(rows: Sequence[_Row]) -> BasketSnapshot:
         share_override=first.share_percent,
         sandbox=first.sandbox,
         session=session,
-        cart=tuple(lists["cart"]),
-        saved=tuple(lists["saved"]),
-        checkout=tuple(lists["checkout"]),
+        **_build_lists(rows),
     )
+
+
+def _build_lists(rows: Iterable[_Row | _WrittenRow]) -> dict[str, tuple[BasketLine, ...]]:
+    """Build the three lists in order, by name."""
+    lists: dict[str, list[BasketLine]] = {"cart": [], "saved": [], "checkout": []}
+    for row in sorted(rows, key=attrgetter("position", "product_id")):
+        if row.list is not None:
+            line = BasketLine(row.product_id, row.pieces, row.position, row.stocked, row.variant, row.main_product_id)
+            lists[row.list].append(line)
+    return {name: tuple(lines) for name, lines in lists.items()}

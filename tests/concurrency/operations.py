@@ -14,7 +14,7 @@ from baskets.domain.comfort import ComfortField, change_comfort
 from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs, basket_repairs, checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Attention, Basket, StockReservation
-from baskets.models.basket_snapshot import BasketSnapshot
+from baskets.models.basket_snapshot import BasketSnapshot, WrittenBasket
 from tests.concurrency.scenarios import STAFF, Scenario, lists_of, purge_all
 from tests.conftest import APP
 from tests.factories import TESTER
@@ -178,7 +178,7 @@ def summarize_outcome(outcome: Any) -> Any:
     match outcome:
         case StartedSession(snapshot=snapshot):
             return "started", *lists_of(snapshot)
-        case BasketSnapshot():
+        case BasketSnapshot() | WrittenBasket():
             return lists_of(outcome)
         case transfers.TransferOffer():
             return "offered"

@@ -18,7 +18,7 @@ from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker, retention
 from baskets.domain.support import stock_repairs
 from baskets.models import Attention, Basket, CheckoutSession, Event, StockAdjustment, StockReservation, Transfer
-from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
+from baskets.models.basket_snapshot import Owner, ShownBasket, read_basket
 from tests.conftest import APP
 from tests.domain.scenarios import User, available
 from tests.factories import PartnerFactory, ProductFactory
@@ -183,7 +183,7 @@ def _basket_state(basket: Basket) -> Any:
     return _stable_name(basket.user_id), basket.revision, basket.events, basket.events_purged, extended, lists_of(snapshot)
 
 
-def lists_of(snapshot: BasketSnapshot) -> tuple[Any, ...]:
+def lists_of(snapshot: ShownBasket) -> tuple[Any, ...]:
     """The lists of a basket, in a form that is compared."""
     return (
         snapshot.is_open,

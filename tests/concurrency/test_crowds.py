@@ -9,7 +9,7 @@ from baskets.domain import errors
 from baskets.domain.checkout import expiry
 from baskets.domain.stock import supply
 from baskets.models import CheckoutSession, Event
-from baskets.models.basket_snapshot import BasketSnapshot
+from baskets.models.basket_snapshot import ShownBasket
 from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User, available, reservations
 from tests.factories import TESTER
@@ -19,7 +19,7 @@ CROWD = 20
 
 def kinds(outcomes: list[object]) -> Counter[str]:
     """How many calls came out how."""
-    return Counter(type(outcome).__name__ for outcome in outcomes)
+    return Counter("ShownBasket" if isinstance(outcome, ShownBasket) else type(outcome).__name__ for outcome in outcomes)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -28,8 +28,8 @@ def test_identical_concurrent_finishes_make_one_transition(shopper: User, ordere
     shopper.place("shirt", 3)
     order_no = shopper.start().session.order_no
     outcomes = run_concurrently([lambda: shopper.finish(ordered)] * CROWD)
-    assert kinds(outcomes) == {"BasketSnapshot": CROWD}
-    assert len({(o.cart, o.checkout, o.revision, o.last_changed_at) for o in outcomes}) == 1
+    assert kinds(outcomes) == {"ShownBasket": CROWD}
+    assert len({(o.cart, o.checkout, o.last_changed_at) for o in outcomes}) == 1
     assert reservations(order_no) == [("shirt", "SOLD" if ordered else "RELEASED", 3)]
     assert Event.objects.filter(kind__startswith="checkout_").count() == 2
     assert available("shirt") == (7 if ordered else 10, 0)
@@ -42,10 +42,10 @@ def test_concurrent_order_and_abort_have_one_outcome(shopper: User) -> None:
     yes, no = [lambda: shopper.finish(True)] * 10, [lambda: shopper.finish(False)] * 10
     outcomes = run_concurrently([call for pair in zip(yes, no, strict=True) for call in pair])
     if CheckoutSession.objects.get().status == "ORDERED":
-        assert kinds(outcomes[::2]) == {"BasketSnapshot": 10}
+        assert kinds(outcomes[::2]) == {"ShownBasket": 10}
         assert kinds(outcomes[1::2]) == {"CheckoutAlreadyOrdered": 10}
     else:
-        assert kinds(outcomes[1::2]) == {"BasketSnapshot": 10}
+        assert kinds(outcomes[1::2]) == {"ShownBasket": 10}
         assert kinds(outcomes[::2]) == {"CheckoutAborted": 10}
 
 
@@ -61,7 +61,7 @@ def test_concurrent_starts_of_one_basket_make_one_session(shopper: User) -> None
 def test_concurrent_first_additions_make_one_basket(shopper: User) -> None:
     """The unique key decides which call inserts the row; all calls succeed."""
     outcomes = run_concurrently([lambda: shopper.place("shirt", 1)] * 10 + [lambda: shopper.place("cap", 2)] * 10)
-    assert kinds(outcomes) == {"BasketSnapshot": CROWD}
+    assert kinds(outcomes) == {"ShownBasket": CROWD}
     assert sorted(shopper.lists()["cart"]) == [("cap", 2), ("shirt", 1)]
 
 
@@ -84,7 +84,7 @@ def test_carts_in_opposite_orders_do_not_deadlock(shopper: User) -> None:
         for product_id in ("shirt", "cap") if n % 2 else ("cap", "shirt"):
             buyer.place(product_id, 1)
     assert kinds(run_concurrently([buyer.start for buyer in buyers])) == {"StartedSession": 10}
-    assert kinds(run_concurrently([lambda b=buyer: b.finish(False) for buyer in buyers])) == {"BasketSnapshot": 10}
+    assert kinds(run_concurrently([lambda b=buyer: b.finish(False) for buyer in buyers])) == {"ShownBasket": 10}
     assert (available("shirt"), available("cap")) == ((10, 0), (10, 0))
 
 
@@ -96,7 +96,7 @@ def test_finish_beside_a_sweep_sells_each_piece_once(shopper: User) -> None:
         order_no = user.start().session.order_no
         user.wait(minutes=31)
         finished, _ = run_concurrently([lambda u=user: u.finish(True), expiry.sweep_sessions])
-        assert isinstance(finished, BasketSnapshot)
+        assert isinstance(finished, ShownBasket)
         assert ("shirt", "SOLD", 1) in reservations(order_no)
         assert user.lists() == {"cart": [], "saved": [], "checkout": []}
     assert available("shirt") == (5, 0)
@@ -129,7 +129,7 @@ def test_concurrent_reclaims_and_aborts_do_not_deadlock(shopper: User) -> None:
         buyer.place("shirt", 1)
     calls = [buyer.start for buyer in buyers] + [lambda h=holder: h.finish(False) for holder in holders]
     outcomes = run_concurrently(calls)
-    assert kinds(outcomes[5:]) == {"BasketSnapshot": 5}
+    assert kinds(outcomes[5:]) == {"ShownBasket": 5}
     assert set(kinds(outcomes[:5])) <= {"StartedSession"}
     held = sum(1 for buyer in buyers if ("cap", 2, 2) in buyer.lists()["checkout"])
     assert available("cap") == (10 - 2 * held, 0)

@@ -11,7 +11,7 @@ from django.db import connection
 
 from baskets.db.statements import to_dollar_params
 from baskets.domain.checkout.direct_orders import ORDER_ACTIVE
-from baskets.domain.checkout.direct_starts import LOCK_STOCK, RESERVE, START
+from baskets.domain.checkout.direct_starts import RESERVE, START
 from baskets.domain.checkout.pricing import READ_CART_ENTRIES
 from baskets.domain.checkout.purchase_limits import PARTNER_SHARES
 from baskets.models import Partner
@@ -129,7 +129,7 @@ def test_generic_plans_of_a_buyer_name_the_key_of_every_table(statements: list[s
     assert {READ_ONE.sql, ORDER_ACTIVE.sql, START.sql} <= plans.keys()
     # A start reads the catalog entries of a cart before it knows the cart, which saves a round trip; a direct start saves another.
     with_stock = {sql for sql, plan in plans.items() if STOCK in tables(plan) and tables(plan) & KEYS.keys()}
-    assert with_stock == {READ_CART_ENTRIES.sql, PARTNER_SHARES.sql, START.sql, LOCK_STOCK.sql, RESERVE.sql}
+    assert with_stock == {READ_CART_ENTRIES.sql, PARTNER_SHARES.sql, START.sql, RESERVE.sql}
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ ABOUT_ALL = {
 }
 # Parts of statements, and statements about temporary tables.
 FRAGMENTS = {
-    *("LISTS", "HOLDS", "INSERT_INTO_EVENT", "WRITE_ITEMS", "BASKETS"),
+    *("INSERT_INTO_EVENT", "WRITE_ITEMS", "BASKETS"),
     *("LIMIT_NEW_PRODUCTS", "INSERT_NEW_PRODUCTS", "UPDATE_CHANGED_PRODUCTS"),
 }
 FIRST_COLUMNS = "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid, 1, true) FROM pg_index"

@@ -15,7 +15,7 @@ from baskets.domain.checkout.direct_starts import may_start_directly, start_dire
 from baskets.domain.checkout.order_numbers import generate_order_no
 from baskets.domain.errors import CheckoutAborted
 from baskets.models import CheckoutSession, Stock, StockReservation
-from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
+from baskets.models.basket_snapshot import BasketSnapshot, Owner, ShownBasket, read_basket
 from tests.conftest import APP
 from tests.time_travel import age_basket
 
@@ -49,7 +49,7 @@ class User:
         stored: Any = CheckoutSession.objects.get(pk=started.session.id)
         return replace(started, session=stored)
 
-    def finish(self, ordered: bool, order_no: str | None = None) -> BasketSnapshot:
+    def finish(self, ordered: bool, order_no: str | None = None) -> ShownBasket:
         """Finish the checkout: an order directly, if nothing needs a decision."""
         named: dict[str, Any] = {"owner": self.owner, "order_no": order_no, "actor": APP}
         finish = partial(checkout_sessions.finish_session, ordered=ordered, **named)

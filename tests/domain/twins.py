@@ -13,7 +13,7 @@ from baskets.db.pipeline import execute, pipeline
 from baskets.db.statements import Statement
 from baskets.domain.errors import Refusal
 from baskets.domain.retries import RetryTransaction
-from baskets.models.basket_snapshot import BasketSnapshot
+from baskets.models.basket_snapshot import ShownBasket
 
 T = TypeVar("T")
 Rows = dict[str, list[Any]]
@@ -130,8 +130,8 @@ def leave(form: Callable[[], T], *, read: Callable[[], Rows] = read_rows) -> tup
     return result, {table: sorted(json.dumps(list(map(plain, row)), default=str) for row in found) for table, found in rows.items()}
 
 
-def shown_without_times(snapshot: BasketSnapshot) -> dict[str, Any]:
+def shown_without_times(snapshot: ShownBasket) -> dict[str, Any]:
     """What a caller sees of a basket, without the time of the call."""
-    shown = {name: value for name, value in snapshot._asdict().items() if name not in {"at", "last_changed_at", "expires_at", "session"}}
+    shown = {name: getattr(snapshot, name) for name in ("hidden_at", "cart", "saved", "checkout", "is_open")}
     session = snapshot.session and (snapshot.session.id, snapshot.session.order_no, snapshot.session.test_mode)
     return shown | {"session": session, "slides": snapshot.expires_at == snapshot.last_changed_at + conf.basket_lifetime()}

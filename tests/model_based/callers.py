@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from baskets.domain import comfort, errors, runner
 from baskets.domain.baskets import guests, transfers
-from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner, read_basket
+from baskets.models.basket_snapshot import BasketLine, Owner, ShownBasket, read_basket
 from tests.conftest import APP
 from tests.domain.order_twins import order_twins
 from tests.domain.scenarios import User
@@ -31,7 +31,7 @@ class Started:
     shown: Any
 
 
-def shown(snapshot: BasketSnapshot | None) -> Any:
+def shown(snapshot: ShownBasket | None) -> Any:
     """The lists as the model shows them; None where the user has no basket."""
     if snapshot is None or not snapshot.is_open:
         return None
@@ -135,7 +135,7 @@ class Domain:
         except errors.Refusal as refusal:
             raise as_refused(refusal) from refusal
 
-    def _done(self, call: Callable[[], BasketSnapshot]) -> Any:
+    def _done(self, call: Callable[[], ShownBasket]) -> Any:
         return self._answered(lambda: shown(call()))
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from baskets.domain.access.guest_tokens import IssuedToken
 from baskets.domain.checkout.session_rows import NewSession
 from baskets.domain.timestamps import format_timestamp
-from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
+from baskets.models.basket_snapshot import BasketLine, ShownBasket
 
 
-def render_basket(basket: BasketSnapshot | None) -> dict[str, Any]:
+def render_basket(basket: ShownBasket | None) -> dict[str, Any]:
     """Render a basket; None, a deleted one and an expired one all look like an empty basket.
 
     :returns: `responses.Basket`; without `expires` and `lastChanged` for an empty one.
@@ -45,7 +45,7 @@ def render_variant(variant: str, main_product_id: str) -> dict[str, str]:
     return members
 
 
-def render_started_checkout(*, session: NewSession, snapshot: BasketSnapshot) -> dict[str, Any]:
+def render_started_checkout(*, session: NewSession, snapshot: ShownBasket) -> dict[str, Any]:
     """Render a checkout that has just begun, with its basket. Its tax and its shipping cost are not known yet.
 
     :returns: `responses.StartedCheckout`.
@@ -62,7 +62,7 @@ def render_started_checkout(*, session: NewSession, snapshot: BasketSnapshot) ->
     }
 
 
-def render_guest(*, user_id: str, token: IssuedToken, snapshot: BasketSnapshot) -> dict[str, Any]:
+def render_guest(*, user_id: str, token: IssuedToken, snapshot: ShownBasket) -> dict[str, Any]:
     """Render a new guest: its user id, its bearer token and its basket.
 
     :returns: `responses.Guest`.

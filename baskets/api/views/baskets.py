@@ -1,6 +1,6 @@
 """The calls for one user's basket and its checkout, and for products. The rules are in the domain."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ from baskets.domain.errors import BasketNotFound, OutOfStock
 from baskets.domain.stock.elsewhere import available_elsewhere
 from baskets.domain.stock.sandbox_catalog import may_contain, pieces_shown
 from baskets.models import Product
-from baskets.models.basket_snapshot import BasketSnapshot, read_basket
+from baskets.models.basket_snapshot import BasketSnapshot, ShownBasket, read_basket
 
 REMOVE = -1
 
@@ -132,8 +132,9 @@ class BasketViewSet(ApiViewSet):
         data = self.validated(FinishCheckoutRequest)
         ordered, order_no = data["ordered"], data["orderNo"]
         shortcut = partial(order_directly, order_no=order_no) if ordered else None
+        finish: Callable[..., ShownBasket] = sessions.finish_session
         try:
-            basket = self.execute(sessions.finish_session, render=render_basket, shortcut=shortcut, ordered=ordered, order_no=order_no)
+            basket = self.execute(finish, render=render_basket, shortcut=shortcut, ordered=ordered, order_no=order_no)
         except BasketNotFound as refusal:
             raise ApiError(refusal.reason, override=BASKET_NOT_FOUND_ON_FINISH) from refusal
         return self.respond(basket)

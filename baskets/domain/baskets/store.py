@@ -57,14 +57,20 @@ WHERE id = %(basket)s
 """
 
 
-def write_baskets_of(source: str) -> str:
-    """Return the part of a statement that writes the row of each basket of the named CTE, as `_with_next_revision` does for one.
+# The columns of a CTE that reads baskets `b` which its statement changes, as `_with_next_revision` does for one. `at` is the moment of the
+# change. The statement has a parameter `lifetime`.
+NEXT_REVISION = """b.id, b.revision + 1 AS revision, b.events + 1 AS events, greatest(statement_timestamp(), b.last_changed_at) AS at,
+           CASE WHEN b.guest AND b.hidden_at IS NULL THEN b.expires_at
+                ELSE greatest(statement_timestamp(), b.last_changed_at) + %(lifetime)s::interval END AS expires_at"""
 
-    :param source: has `id`, `revision`, `events` and `at`, the moment of the change. The statement has a parameter `lifetime`.
+
+def write_baskets_of(source: str) -> str:
+    """Return the part of a statement that writes the row of each basket of the named CTE.
+
+    :param source: has the columns of `NEXT_REVISION`.
     """
     return f"""UPDATE baskets_basket b
-    SET revision = {source}.revision, events = {source}.events, last_changed_at = {source}.at,
-        expires_at = CASE WHEN b.guest AND b.hidden_at IS NULL THEN b.expires_at ELSE {source}.at + %(lifetime)s::interval END
+    SET revision = {source}.revision, events = {source}.events, last_changed_at = {source}.at, expires_at = {source}.expires_at
     FROM {source} WHERE b.id = {source}.id"""  # noqa: S608 (a constant of ours)
 
 

@@ -19,31 +19,31 @@ from baskets import conf
 from baskets.db.pipeline import PendingResult, execute
 from baskets.db.statements import Statement
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import LOCK_BASKET, write_baskets_of
+from baskets.domain.baskets.store import LOCK_BASKET, NEXT_REVISION, write_baskets_of
 from baskets.domain.baskets.timeline import AUTHOR, INSERT_INTO_EVENT, author
 from baskets.domain.errors import ServerKeyRequired
-from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_without_session, snapshot_from_rows
+from baskets.models.basket_snapshot import Owner, ShownBasket, written_from_rows
 
 # The active session and its holds are the ones without an end, by constraints. A comparison of their status would let a plan that was made
-# while nothing was held read the whole of a partial index, which was empty then and is long in a crowd.
+# while nothing was held read the whole of a partial index, which was empty then and is long in a crowd. `OFFSET 0` makes the plan look each
+# product up by its key: made while all carts were empty, it would read the whole catalog.
 ORDER_ACTIVE = Statement(
     "order_active",
     f"""
 WITH ordered AS (
-    SELECT b.id, b.revision + 1 AS revision, b.events + 1 AS events, session.id AS session_id, session.order_no,
-           greatest(statement_timestamp(), b.last_changed_at) AS at, bought.items
+    SELECT {NEXT_REVISION}, b.hidden_at, session.id AS session_id, session.order_no, bought.items
     FROM baskets_basket b JOIN baskets_checkoutsession session ON session.basket_id = b.id AND session.finished_at IS NULL,
     LATERAL (
-        SELECT jsonb_agg(jsonb_build_object('productId', product_id, 'count', count) ORDER BY position, product_id) AS items,
-               min(item.stocked) AS stocked
-        FROM baskets_checkoutitem item WHERE item.session_id = session.id AND item.basket_id = b.id
+        SELECT jsonb_agg(line ORDER BY item.position, item.product_id) AS items, min(item.stocked) AS stocked
+        FROM baskets_checkoutitem item, LATERAL (SELECT item.product_id AS "productId", item.count) line
+        WHERE item.session_id = session.id AND item.basket_id = b.id
     ) bought
     WHERE b.id = %(basket)s AND session.order_no = coalesce(%(order_no)s, session.order_no) AND coalesce(bought.stocked, 0) >= 0
 ), sold AS (
     UPDATE baskets_stockreservation hold SET status = 'SOLD', ended_at = ordered.at
     FROM ordered WHERE hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.ended_at IS NULL
 ), basket AS (
-    {write_baskets_of("ordered")} RETURNING b.*
+    {write_baskets_of("ordered")}
 ), session AS (
     UPDATE baskets_checkoutsession session
     SET status = 'ORDERED', finished_at = ordered.at, ended_revision = ordered.revision, late = false, finished_by_key = %(key)s
@@ -53,7 +53,11 @@ WITH ordered AS (
         jsonb_build_object('orderNo', order_no, 'failed', '[]'::jsonb, 'items', items)
     FROM ordered
 )
-{read_without_session("basket")}""",  # noqa: S608 (a constant of ours)
+SELECT at, expires_at, hidden_at, item.list, item.product_id, item.count, item.position, p.variant, p.main_product_id
+FROM ordered
+LEFT JOIN baskets_basketitem item ON item.basket_id = ordered.id
+LEFT JOIN LATERAL (SELECT * FROM baskets_product WHERE product_id = item.product_id OFFSET 0) p ON true
+""",  # noqa: S608 (a constant of ours)
 )
 
 
@@ -61,11 +65,12 @@ WITH ordered AS (
 class PendingOrder:
     """A direct order that is enqueued."""
 
-    ordered: PendingResult
+    pending: PendingResult
 
-    def result(self) -> BasketSnapshot | None:
+    def result(self) -> ShownBasket | None:
         """Return the basket after the order; None if nothing was written."""
-        return snapshot_from_rows(self.ordered)
+        rows = self.pending.fetchall()
+        return written_from_rows(rows, session=None) if rows else None
 
 
 @transaction.atomic(savepoint=False)

@@ -12,7 +12,7 @@ from baskets.db.pipeline import execute
 from baskets.db.statements import ArrayLiteral, Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.store import write_baskets_of, write_lists
+from baskets.domain.baskets.store import NEXT_REVISION, write_baskets_of, write_lists
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT, lines_as_json, record_event
 from baskets.domain.checkout.states import Reservation, Session, end_holds, move_session
 from baskets.domain.stock import counters
@@ -29,8 +29,7 @@ EXPIRE_SESSIONS = Statement(
     "expire_sessions",
     f"""
 WITH lapsed AS (
-    SELECT b.id, b.revision + 1 AS revision, b.events + 1 AS events, session.id AS session_id, session.order_no,
-           greatest(statement_timestamp(), b.last_changed_at) AS at,
+    SELECT {NEXT_REVISION}, session.id AS session_id, session.order_no,
            NOT EXISTS (SELECT FROM baskets_basketitem item WHERE item.basket_id = b.id) AS is_empty
     FROM baskets_basket b JOIN baskets_checkoutsession session ON session.basket_id = b.id AND session.status = %(active)s
     WHERE b.id = ANY(%(baskets)s::uuid[]) AND session.expires_at <= greatest(statement_timestamp(), b.last_changed_at)

@@ -11,7 +11,7 @@ from baskets.db.statements import Statement
 from baskets.domain.checkout.pricing import CatalogEntry, total_price
 from baskets.domain.errors import Shortage
 from baskets.models import CheckoutSession, StockReservation
-from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
+from baskets.models.basket_snapshot import ActiveSession, BasketLine, ShownBasket
 
 # Enqueued before its use, so that the start does not wait for the insert. A refused start leaves a gap.
 NEXT_SESSION_ID = Statement(
@@ -81,13 +81,24 @@ class NewSession(NamedTuple):
     full_price: int | None
     started_by_key: str
 
+    @property
+    def active(self) -> ActiveSession:
+        """The session as its basket shows it."""
+        return ActiveSession(
+            id=self.id,
+            order_no=self.order_no,
+            test_mode=self.test_mode,
+            started_at=self.started_at,
+            expires_at=self.expires_at,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class StartedSession:
     """A new session, and its basket after the start."""
 
     session: NewSession
-    snapshot: BasketSnapshot
+    snapshot: ShownBasket
 
 
 def read_new_session(basket_id: UUID, order_no: str) -> NewSession | None:

@@ -111,7 +111,7 @@ def start_session(
         full_price=plan.full_price,
         started_by_key=actor.key_prefix,
     )
-    after = write_lists(before=before, after=before._replace(cart=(), checkout=plan.lines, session=_active_session(session)))
+    after = write_lists(before=before, after=before._replace(cart=(), checkout=plan.lines, session=session.active))
     session_rows.insert_session(session, plan.lines, entries)
 
     percent = purchase_limits.share_percent(before)
@@ -252,13 +252,3 @@ def _find_ended_session(snapshot: BasketSnapshot, *, ordered: bool, order_no: st
     if last is None or last.ended_revision != snapshot.revision:
         raise NoActiveCheckout(last=last, attention=flag)
     return last
-
-
-def _active_session(session: NewSession) -> ActiveSession:
-    return ActiveSession(
-        id=session.id,
-        order_no=session.order_no,
-        test_mode=session.test_mode,
-        started_at=session.started_at,
-        expires_at=session.expires_at,
-    )
