@@ -11,9 +11,8 @@ import pytest
 from django.db import connection
 
 from baskets.domain.checkout import expiry
-from baskets.domain.events import activity, feed
 from baskets.domain.maintenance import invariant_checker
-from baskets.models import ActivityState, Basket, CheckoutSession, PartnerActivity
+from baskets.models import ActivityState, Basket, CheckoutSession
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
 from tests.conftest import Log
@@ -146,52 +145,6 @@ def test_an_error_of_one_worker_ends_all(run: Run, monkeypatch: pytest.MonkeyPat
     with pytest.raises(RuntimeError, match="of the other worker"):
         run("expire_baskets")
     assert "EXPIRED" in statuses()
-    assert invariant_checker.check() == []
-
-
-def counted() -> int:
-    """How many expired checkouts are counted."""
-    return sum(PartnerActivity.objects.filter(seconds=3600).values_list("expired", flat=True))
-
-
-@pytest.mark.usefixtures("users")
-def test_events_are_counted_while_the_sweep_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
-    monkeypatch.setattr(activity, "BATCH", 2)
-    sweep, seen = expiry.sweep_sessions, []
-
-    def looking(**arguments: Any) -> expiry.SweepResult:
-        seen.append(counted())
-        return sweep(**arguments)
-
-    monkeypatch.setattr(expiry, "sweep_sessions", looking)
-    assert run("expire_baskets", "--dry-run", "--workers=1").code == 0
-    assert not ActivityState.objects.exists()
-    seen.clear()
-    activity.count_events()  # As the sweep before has done.
-    assert run("expire_baskets", "--workers=1").code == 0
-    assert seen == [0, 0, 2, 2]  # The fourth batch finds that nothing is left.
-    assert counted() == 3
-    assert invariant_checker.check() == []
-
-
-@pytest.mark.usefixtures("users")
-def test_a_locked_feed_does_not_stop_the_sweep(run: Run, owner: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run does all that is due, and reports that the events are not counted. The next run counts them."""
-    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
-    monkeypatch.setattr(activity, "BATCH", 1)
-    owner.execute("SELECT pg_advisory_xact_lock(%s)", [feed.LOCK_KEY])
-    with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '50ms'")
-        done = run("expire_baskets", "--workers=1")
-        cursor.execute("RESET lock_timeout")
-    assert done.code == 1
-    assert done.err == "CommandError: The database is busy and a wait ran out; nothing is half done; run the command again later.\n"
-    assert (statuses(), Basket.objects.filter(hidden_at__isnull=False).count()) == (["EXPIRED"] * 3, 1)
-    assert counted() == 0
-    owner.rollback()
-    assert run("expire_baskets").out == "Expired 0 checkouts and 0 baskets.\n"
-    assert counted() == 3
     assert invariant_checker.check() == []
 
 

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import structlog
 from django.core.management.base import CommandError
-from django.db import DatabaseError, OperationalError, connection
+from django.db import OperationalError, connection
 
-from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.access import rate_limits
 from baskets.domain.checkout import expiry
@@ -106,12 +105,9 @@ def _run_sweep(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], boo
     def process_batch() -> None:
         batch = sweep(cursor=cursor, dry_run=dry_run)
         with counting:
-            before, swept.expired = swept.expired, swept.expired + batch.expired
+            swept.expired += batch.expired
             swept.left += batch.found - batch.expired
             advance(batch.found)
-            counts_events = before // activity.BATCH < swept.expired // activity.BATCH
-        if counts_events and not dry_run:
-            _count_beside(stop)
 
     def process_rest() -> None:
         try:
@@ -128,16 +124,6 @@ def _run_sweep(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], boo
         for other in started:
             other.result()
     return swept
-
-
-def _count_beside(stop: Callable[[], bool]) -> None:
-    """Count the events so far, while the other workers sweep. After the sweep, when one connection works alone, few are left."""
-    try:
-        activity.count_events(batches=2, stop=stop)  # No part of a batch: it would cost nearly as much as a whole one.
-    except DatabaseError as error:
-        # Lock timeout, because another transaction keeps the feed: they are counted after the sweep.
-        if fault_of(error) is not Fault.BUSY:
-            raise
 
 
 def _on_own_connection(work: Callable[[], None]) -> None:
