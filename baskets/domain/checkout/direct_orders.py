@@ -19,14 +19,13 @@ from baskets import conf
 from baskets.db.pipeline import PendingResult, execute
 from baskets.db.statements import Statement
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import LOCK_BASKET, NEXT_REVISION, write_baskets_of
+from baskets.domain.baskets.store import LOCK_BASKET, NEXT_REVISION, join_by_key, write_baskets_of
 from baskets.domain.baskets.timeline import AUTHOR, INSERT_INTO_EVENT, author
 from baskets.domain.errors import ServerKeyRequired
 from baskets.models.basket_snapshot import Owner, ShownBasket, written_from_rows
 
 # The active session and its holds are the ones without an end, by constraints. A comparison of their status would let a plan that was made
-# while nothing was held read the whole of a partial index, which was empty then and is long in a crowd. `OFFSET 0` makes the plan look each
-# product up by its key: made while all carts were empty, it would read the whole catalog.
+# while nothing was held read the whole of a partial index, which was empty then and is long in a crowd.
 ORDER_ACTIVE = Statement(
     "order_active",
     f"""
@@ -56,7 +55,7 @@ WITH ordered AS (
 SELECT at, expires_at, hidden_at, item.list, item.product_id, item.count, item.position, p.variant, p.main_product_id
 FROM ordered
 LEFT JOIN baskets_basketitem item ON item.basket_id = ordered.id
-LEFT JOIN LATERAL (SELECT * FROM baskets_product WHERE product_id = item.product_id OFFSET 0) p ON true
+{join_by_key("baskets_product", "p")}
 """,  # noqa: S608 (a constant of ours)
 )
 

@@ -24,7 +24,7 @@ from baskets.db.pipeline import PendingResult, execute
 from baskets.db.statements import Statement
 from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import LOCK_BASKET, NEXT_REVISION, write_baskets_of
+from baskets.domain.baskets.store import LOCK_BASKET, NEXT_REVISION, join_by_key, write_baskets_of
 from baskets.domain.baskets.timeline import AUTHOR, INSERT_INTO_EVENT, author
 from baskets.domain.checkout.session_rows import NewSession, StartedSession
 from baskets.domain.retries import StockChanged
@@ -32,8 +32,8 @@ from baskets.models.basket_snapshot import Owner, written_from_rows
 
 # `planning` decides in the same way for a line whose product is listed, and has enough pieces or no limit. The active session is the one
 # without an end: see Note [One statement for a basket]. `CASE WHEN a THEN b END > c` means `a AND b > c`, and leaves a plan no index but
-# the primary key. The second one asks for no sandbox, and for no limit of a partner's share. `OFFSET 0` makes the plan look each product up
-# by its key: made while all carts were empty, it would read the whole catalog. Tables show the items as they were before the statement.
+# the primary key. The second one asks for no sandbox, and for no limit of a partner's share. Tables show the items as they were before the
+# statement.
 START = Statement(
     "start_directly",
     f"""
@@ -49,8 +49,8 @@ WITH opened AS (
            p.price, p.currency, p.variant, p.main_product_id,
            p.listed IS TRUE AND (stock.limited IS NOT TRUE OR stock.available >= item.count) AS obtainable
     FROM baskets_basketitem item
-    LEFT JOIN LATERAL (SELECT * FROM baskets_product WHERE product_id = item.product_id OFFSET 0) p ON true
-    LEFT JOIN LATERAL (SELECT * FROM baskets_stock WHERE product_id = item.product_id OFFSET 0) stock ON true
+    {join_by_key("baskets_product", "p")}
+    {join_by_key("baskets_stock", "stock")}
     WHERE item.basket_id = %(basket_id)s AND item.list = 'cart'
 ), planned AS (
     SELECT opened.*, nextval('baskets_checkoutsession_id_seq') AS session_id, opened.at + opened.hold_time AS ends_at, cart.items, price.*
@@ -88,7 +88,7 @@ WITH opened AS (
 SELECT planned.at, planned.expires_at, NULL::timestamptz, shown.*, planned.session_id, planned.ends_at, planned.currency, planned.full_price
 FROM planned, LATERAL (
     SELECT item.list, item.product_id, item.count, item.position, p.variant, p.main_product_id, NULL::bigint AS stocked
-    FROM baskets_basketitem item LEFT JOIN LATERAL (SELECT * FROM baskets_product WHERE product_id = item.product_id OFFSET 0) p ON true
+    FROM baskets_basketitem item {join_by_key("baskets_product", "p")}
     WHERE item.basket_id = planned.id AND item.list = 'saved'
     UNION ALL SELECT 'checkout', product_id, count, position, variant, main_product_id, stocked FROM line
 ) shown
