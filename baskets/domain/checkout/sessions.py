@@ -156,8 +156,8 @@ def finish_session(
 
     :param ordered: True orders the session, False aborts it.
     :param order_no: names the session, or None.
-    :param repeated_since: when the service itself began the call, by `time.monotonic`, if it repeats it after a lost connection. A session
-        that has started since is another one, which the call without `order_no` cannot mean.
+    :param repeated_since: when the service itself began the call, by `time.monotonic`, if it repeats it after a lost connection. Where a
+        session has ended since, one that has started since is another, which the call without `order_no` cannot mean.
     :raises ServerKeyRequired: the caller may not report an order, whatever the state of the basket.
     :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
     :raises OrderNotFound: `order_no` names no session of this user.
@@ -191,10 +191,10 @@ def finish_session(
 
 
 def _may_have_started_since(moment: float, snapshot: BasketSnapshot, active: ActiveSession) -> bool:
-    """Return whether the active session may have started after a moment at which another one was active.
+    """Return whether, since a moment, another session may have ended, and then the active one started.
 
-    The reply with the snapshot took a while, so its time alone would also suspect a session that started just before that moment. But
-    another session must have ended in between, too.
+    The reply with the snapshot took a while, so its time alone would also suspect a session that started just before that moment. If no
+    other session has ended since, the first try has ordered none.
 
     :param moment: by `time.monotonic`.
     """
