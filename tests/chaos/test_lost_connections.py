@@ -136,11 +136,15 @@ def test_connection_lost_during_commit_is_reported_or_looked_up(
     assert Event.objects.filter(kind__in=["checkout_ordered", "checkout_aborted"]).count() == 1
 
 
+@pytest.mark.parametrize("is_ordered", [False, True])
 def test_an_order_whose_commit_was_lost_does_not_order_the_next_checkout(
-    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch
+    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch, *, is_ordered: bool
 ) -> None:
-    """The order is committed, and before the service looks it up, the user starts another checkout, which is not paid."""
+    """Before the service looks it up, the user starts another checkout, which is not paid. The call may itself be a repeat."""
     ordered = shopper.start().session
+    if is_ordered:
+        shopper.finish(ordered=True)
+        shopper.wait(hours=1)
     is_visible = runner.is_outcome_visible
 
     def another_starts(error: BaseException) -> bool:

@@ -156,8 +156,8 @@ def finish_session(
 
     :param ordered: True orders the session, False aborts it.
     :param order_no: names the session, or None.
-    :param repeated_since: when the service itself began the call, by `time.monotonic`, if it repeats it after a lost connection. Where a
-        session has ended since, one that has started since is another, which the call without `order_no` cannot mean.
+    :param repeated_since: when the service itself began the call, by `time.monotonic`, if it repeats it after a lost connection. A session
+        that has started since is another one, which the call without `order_no` cannot mean.
     :raises ServerKeyRequired: the caller may not report an order, whatever the state of the basket.
     :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
     :raises OrderNotFound: `order_no` names no session of this user.
@@ -170,12 +170,13 @@ def finish_session(
     """
     if ordered and not actor.may_order:
         raise ServerKeyRequired
+    read_since = time.monotonic()
     snapshot = lock_and_read(owner)
     if snapshot is None:
         raise BasketNotFound
     active = snapshot.session
-    if active and order_no is None and repeated_since is not None and _may_have_started_since(repeated_since, snapshot, active):
-        active = None
+    if active and order_no is None and repeated_since is not None:
+        active = None if _may_have_started_since(repeated_since, snapshot, active, read_since=read_since) else active
     if active and order_no in (None, active.order_no):
         return _order(snapshot, active, actor) if ordered else end_unsold(snapshot, to=Session.ABORTED, actor=actor)
     session = _find_ended_session(snapshot, ordered=ordered, order_no=order_no, actor=actor)
@@ -190,17 +191,18 @@ def finish_session(
     return order_late(snapshot=snapshot, session=session, actor=actor, named=order_no is not None)
 
 
-def _may_have_started_since(moment: float, snapshot: BasketSnapshot, active: ActiveSession) -> bool:
-    """Return whether, since a moment, another session may have ended, and then the active one started.
+def _may_have_started_since(moment: float, snapshot: BasketSnapshot, active: ActiveSession, *, read_since: float) -> bool:
+    """Return whether the active session may have started since a moment, and the first try have ordered the one before it.
 
-    The reply with the snapshot took a while, so its time alone would also suspect a session that started just before that moment. If no
-    other session has ended since, the first try has ordered none.
+    By the clock of the database, the moment lies between two times, as the read took a while. A session that started between them is
+    another one only if one has ended since.
 
-    :param moment: by `time.monotonic`.
+    :param moment: by `time.monotonic`, as is `read_since`.
+    :param read_since: when the read of the snapshot began.
     """
-    earliest = snapshot.at - timedelta(seconds=time.monotonic() - moment)
-    if active.started_at <= earliest:
-        return False
+    earliest, latest = (snapshot.at - timedelta(seconds=end - moment) for end in (time.monotonic(), read_since))
+    if active.started_at <= earliest or active.started_at > latest:
+        return active.started_at > latest
     ended = CheckoutSession.objects.filter(basket_id=snapshot.basket_id, finished_at__gt=earliest - DIFFERENCE_OF_CLOCKS)
     return ended.exists()
 
