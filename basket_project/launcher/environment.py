@@ -73,6 +73,8 @@ def _ensure(names: Sequence[str]) -> None:
     missing = [name for name in names if name not in installed]
     if not missing:
         return
+    if ENVIRONMENT.is_symlink():
+        raise Failure(f"{ENVIRONMENT} is a symbolic link, and this would change the folder behind it; remove the link.")
     _RECORD.unlink(missing_ok=True)
     if not installed:
         _create()
@@ -122,8 +124,6 @@ def _create() -> None:
                 f"This Python lacks its module {module}, which creates virtual environments; "
                 "install it, on Debian and Ubuntu with `apt install python3-venv`."
             )
-    if ENVIRONMENT.is_symlink():
-        raise Failure(f"{ENVIRONMENT} is a symbolic link, and a new environment would empty the folder behind it; remove the link.")
     print_progress(f"Creating {ENVIRONMENT.name} with Python {platform.python_version()} ...")
     created = _run([_base_python(), "-m", "venv", "--clear", str(ENVIRONMENT)])
     if created.returncode != 0:

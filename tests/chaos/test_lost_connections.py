@@ -21,7 +21,7 @@ from baskets.domain import idempotency, runner
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
 from baskets.domain.errors import NoActiveCheckout
-from baskets.models import CheckoutSession, Event
+from baskets.models import Attention, CheckoutSession, Event
 from baskets.models.basket_snapshot import BasketSnapshot, Owner
 from tests import seams
 from tests.domain.scenarios import User
@@ -46,6 +46,17 @@ def lose_reply_to_commit(kill: Kill) -> None:
         execute("SELECT 1", [])
 
     vars(wrapper)["commit"] = committed_but_lost
+
+
+def step_before_repeat(patch: pytest.MonkeyPatch, step: Callable[[], object]) -> None:
+    """Do something after the connection is lost, and before the service repeats the call on another one."""
+    is_visible = runner.is_outcome_visible
+
+    def stepped(error: BaseException) -> bool:
+        step()
+        return is_visible(error)
+
+    patch.setattr(runner, "is_outcome_visible", stepped)
 
 
 def test_write_on_a_dead_persistent_connection_happens_once(shopper: User, kill: Kill) -> None:
@@ -136,30 +147,42 @@ def test_connection_lost_during_commit_is_reported_or_looked_up(
     assert Event.objects.filter(kind__in=["checkout_ordered", "checkout_aborted"]).count() == 1
 
 
-@pytest.mark.parametrize("is_ordered", [False, True])
+@pytest.mark.parametrize("is_first", [True, False], ids=["the first call", "a repeat by the caller"])
 def test_an_order_whose_commit_was_lost_does_not_order_the_next_checkout(
-    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch, *, is_ordered: bool
+    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
 ) -> None:
-    """Before the service looks it up, the user starts another checkout, which is not paid. The call may itself be a repeat."""
-    ordered = shopper.start().session
-    if is_ordered:
+    """Before the service looks it up, the user starts another checkout, which is not paid."""
+    shopper.start()
+    if not is_first:
         shopper.finish(ordered=True)
         shopper.wait(hours=1)
-    is_visible = runner.is_outcome_visible
 
-    def another_starts(error: BaseException) -> bool:
+    def start_another() -> None:
         shopper.place("song")
         shopper.start()
-        return is_visible(error)
 
     lose_reply_to_commit(kill)
     with monkeypatch.context() as starting:
-        starting.setattr(runner, "is_outcome_visible", another_starts)
-        with pytest.raises(NoActiveCheckout) as refusal:
+        step_before_repeat(starting, start_another)
+        if is_first:
             shopper.finish(ordered=True)
-    assert refusal.value.last is not None
-    assert (refusal.value.last.order_no, refusal.value.last.status) == (ordered.order_no, "ORDERED")
-    assert CheckoutSession.objects.active().exists()
+        else:
+            with pytest.raises(NoActiveCheckout):
+                shopper.finish(ordered=True)
+    assert list(CheckoutSession.objects.order_by("pk").values_list("status", flat=True)) == ["ORDERED", "ACTIVE"]
+    assert Attention.objects.exists() != is_first
+
+
+def test_an_order_whose_commit_was_lost_is_found_although_its_basket_has_changed(
+    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shopper.start()
+    lose_reply_to_commit(kill)
+    with monkeypatch.context() as changing:
+        step_before_repeat(changing, lambda: shopper.place("song"))
+        assert [line.product_id for line in shopper.finish(ordered=True).cart] == ["song"]
+    assert CheckoutSession.objects.get().status == "ORDERED"
+    assert not Attention.objects.exists()
 
 
 def test_an_order_right_after_its_start_is_repeated_although_the_database_is_slow(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +297,6 @@ def test_outcome_stays_unknown_where_the_repeat_fails(
     start: Callable[..., Any], kill: Kill, monkeypatch: pytest.MonkeyPatch, repeat: str
 ) -> None:
     """That the repeat changed nothing says nothing of the call, which has started the checkout."""
-    is_visible = runner.is_outcome_visible
 
     def refused(_: Any) -> None:
         raise psycopg.OperationalError
@@ -283,17 +305,13 @@ def test_outcome_stays_unknown_where_the_repeat_fails(
         kill()
         execute("SELECT 1", [])
 
-    def visible_before_claims_fail(error: BaseException) -> bool:
-        losing.setattr(idempotency, "claim", killed)
-        return is_visible(error)
-
     connection.ensure_connection()
     with monkeypatch.context() as losing:
         lose_one_commit(losing, executed=True)
         if repeat == "has no connection":
             losing.setattr(connection, "get_new_connection", refused)
         else:
-            losing.setattr(runner, "is_outcome_visible", visible_before_claims_fail)
+            step_before_repeat(losing, lambda: losing.setattr(idempotency, "claim", killed))
         assert reason_of(start("k-1")) == (503, "outcome_unknown")
     assert start("k-1").json()["data"]["orderNo"] == CheckoutSession.objects.get().order_no
 

@@ -152,8 +152,9 @@ def test_a_linked_environment_is_not_emptied(monkeypatch: pytest.MonkeyPatch, tm
     (target / "kept.txt").write_text("kept")
     link.symlink_to(target)
     monkeypatch.setattr(environment, "ENVIRONMENT", link)
+    monkeypatch.setattr(environment, "_RECORD", link / "kept.txt")
     with pytest.raises(Failure, match="is a symbolic link"):
-        environment._create()
+        environment._ensure(["run"])
     assert (target / "kept.txt").read_text() == "kept"
 
 

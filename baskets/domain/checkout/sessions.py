@@ -39,9 +39,6 @@ from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event
 from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot, Owner
 
-# The clocks of two servers that replace each other differ by less than this.
-DIFFERENCE_OF_CLOCKS = timedelta(minutes=1)
-
 
 @transaction.atomic(savepoint=False)
 def start_session(
@@ -156,8 +153,8 @@ def finish_session(
 
     :param ordered: True orders the session, False aborts it.
     :param order_no: names the session, or None.
-    :param repeated_since: when the service itself began the call, by `time.monotonic`, if it repeats it after a lost connection. A session
-        that has started since is another one, which the call without `order_no` cannot mean.
+    :param repeated_since: when the service itself began the call, by `time.monotonic`, if it repeats it after a lost connection. Then it
+        may have ordered the session. A session that has started since is another one, which the call without `order_no` cannot mean.
     :raises ServerKeyRequired: the caller may not report an order, whatever the state of the basket.
     :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
     :raises OrderNotFound: `order_no` names no session of this user.
@@ -175,8 +172,13 @@ def finish_session(
     if snapshot is None:
         raise BasketNotFound
     active = snapshot.session
-    if active and order_no is None and repeated_since is not None:
-        active = None if _may_have_started_since(repeated_since, snapshot, active, read_since=read_since) else active
+    if order_no is None and repeated_since is not None:
+        # By the clock of the database, the call began between two times, as the read took a while.
+        earliest, latest = (snapshot.at - timedelta(seconds=end - repeated_since) for end in (time.monotonic(), read_since))
+        orders = Event.objects.filter(basket_id=snapshot.basket_id, kind=Event.Kind.CHECKOUT_ORDERED)
+        if orders.filter(request_id=actor.request_id, at__gt=earliest).exists():
+            return snapshot
+        active = None if active and active.started_at > latest else active
     if active and order_no in (None, active.order_no):
         return _order(snapshot, active, actor) if ordered else end_unsold(snapshot, to=Session.ABORTED, actor=actor)
     session = _find_ended_session(snapshot, ordered=ordered, order_no=order_no, actor=actor)
@@ -189,22 +191,6 @@ def finish_session(
     if session.status == Session.ABORTED and order_no is None:
         raise CheckoutAborted(attention=attention.flag_for(session, Attention.Reason.ABORTED, actor, named=False))
     return order_late(snapshot=snapshot, session=session, actor=actor, named=order_no is not None)
-
-
-def _may_have_started_since(moment: float, snapshot: BasketSnapshot, active: ActiveSession, *, read_since: float) -> bool:
-    """Return whether the active session may have started since a moment, and the first try have ordered the one before it.
-
-    By the clock of the database, the moment lies between two times, as the read took a while. A session that started between them is
-    another one only if one has ended since.
-
-    :param moment: by `time.monotonic`, as is `read_since`.
-    :param read_since: when the read of the snapshot began.
-    """
-    earliest, latest = (snapshot.at - timedelta(seconds=end - moment) for end in (time.monotonic(), read_since))
-    if active.started_at <= earliest or active.started_at > latest:
-        return active.started_at > latest
-    ended = CheckoutSession.objects.filter(basket_id=snapshot.basket_id, finished_at__gt=earliest - DIFFERENCE_OF_CLOCKS)
-    return ended.exists()
 
 
 def _require_cart(snapshot: BasketSnapshot | None) -> BasketSnapshot:
