@@ -173,9 +173,7 @@ def test_an_order_whose_commit_was_lost_does_not_order_the_next_checkout(
     assert Attention.objects.exists() != is_first
 
 
-def test_an_order_whose_commit_was_lost_is_found_although_its_basket_has_changed(
-    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_order_is_found_although_its_basket_has_changed(shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
     shopper.start()
     lose_reply_to_commit(kill)
     with monkeypatch.context() as changing:
