@@ -40,8 +40,8 @@ def common_start(owner: Owner) -> Twins[Any]:
     user = User(owner)
     user.beside("bea").place("other")
     User(Owner(partner_id=PartnerFactory().pk, user_id="anna")).place("other")
-    for ordered in True, False, None:
-        user.place("limited")
+    for ordered, product_id in (True, "limited"), (False, "unlimited"), (None, "limited"):
+        user.place(product_id)
         user.start()
         if ordered is None:
             user.wait(hours=1)
